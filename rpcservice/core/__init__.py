@@ -1,0 +1,1 @@
+"""Services, workers and containers; knows no transport."""

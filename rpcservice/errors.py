@@ -1,0 +1,250 @@
+"""Every exception that rpcservice raises; imports nothing, may be used from anywhere.
+
+::
+
+    RpcServiceError
+    ├── ConfigError                     a wrong, missing or contradictory setting
+    ├── DeclarationError                a service class that cannot be hosted as it is written
+    ├── CommandError                    a mistake on the command line
+    ├── ExtensionNotFound               (AttributeError) no dependency or entrypoint of that name
+    ├── ContainerBeingKilled            the container no longer takes work
+    ├── WorkerPoolFull                  no worker came free within the time allowed
+    ├── MissingExtra                    an optional package is not installed
+    ├── BrokerError
+    │   ├── BrokerUnavailable           no connection within startup_timeout
+    │   ├── ConnectionLost              the connection broke, or did not come back in time
+    │   ├── ChannelClosed               the broker closed a channel: 404, 403, 405, 406 ...
+    │   └── PublishError
+    │       ├── PublishTimeout          no confirm in time; the outcome is unknown
+    │       ├── PublishRejected         the broker refused the message
+    │       ├── MessageTooLarge         not sent: a part is over its limit
+    │       └── UndeliverableMessage    a mandatory message that no queue took
+    ├── UnserializableValueError        a value that the serializer cannot encode
+    └── RpcError
+        ├── UnknownService              nothing listens for that service
+        ├── RpcTimeout                  no reply within the time-out
+        ├── RemoteError                 the remote method raised
+        └── BadRequest
+            ├── MalformedRequest        a body that is no request
+            ├── MethodNotFound          the service has no such method
+            └── IncorrectSignature      arguments that do not fit the method
+"""
+
+
+class RpcServiceError(Exception):
+    """Base of every exception of this package."""
+
+
+class ConfigError(RpcServiceError):
+    """Raised when a setting is wrong; the message names the source, the key and what is allowed."""
+
+
+class DeclarationError(RpcServiceError):
+    """Raised when a service class cannot be hosted as it is written."""
+
+
+class CommandError(RpcServiceError):
+    """Raised for a mistake on the command line, such as a module without a service."""
+
+
+class ExtensionNotFound(RpcServiceError, AttributeError):
+    """Raised when a service has no dependency or entrypoint of the name asked for."""
+
+
+class ContainerBeingKilled(RpcServiceError):
+    """Raised when work is handed to a container that is being killed, or when a kill ends a worker."""
+
+
+class WorkerPoolFull(RpcServiceError):
+    """Raised when every worker of a service stayed busy for as long as the caller would wait."""
+
+
+class MissingExtra(RpcServiceError, ImportError):
+    """Raised when a feature needs an optional package that is not installed."""
+
+
+class BrokerError(RpcServiceError):
+    """Base of what can go wrong between this process and the broker."""
+
+
+class BrokerUnavailable(BrokerError):
+    """Raised when the broker could not be reached within ``startup_timeout`` seconds."""
+
+
+class ConnectionLost(BrokerError, ConnectionError):
+    """Raised when the connection to the broker broke, or did not come back within the time-out.
+
+    Attributes:
+        maybe_executed: True when the request had been handed to the network, so that it may have run.
+    """
+
+    def __init__(self, message: str = "the connection to the broker broke", *, maybe_executed: bool = False) -> None:
+        super().__init__(message)
+        self.maybe_executed = maybe_executed
+
+
+class ChannelClosed(BrokerError):
+    """Raised when the broker closed a channel because of what was asked on it (AMQP 0-9-1 section 1.5.2.5).
+
+    Attributes:
+        code: The AMQP reply code: 403, 404, 405, 406, 541 ...
+        text: The broker's own explanation.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"the broker closed the channel: {code} {text}")
+        self.code = code
+        self.text = text
+
+
+class PublishError(BrokerError):
+    """Base of the ways in which a message fails to be published."""
+
+
+class PublishTimeout(PublishError, TimeoutError):
+    """Raised when the broker did not confirm a message in time; whether it has the message is unknown."""
+
+
+class PublishRejected(PublishError):
+    """Raised when the broker refused a message (``basic.nack``), for example because a queue is full."""
+
+
+class MessageTooLarge(PublishError):
+    """Raised before anything is sent when a part of a message is larger than it may be.
+
+    Attributes:
+        part: What is too large: "body", "headers" or the name of a property.
+        size: Its size in bytes.
+        limit: The most it may have, in bytes.
+    """
+
+    def __init__(self, part: str, size: int, limit: int, mend: str = "send less") -> None:
+        super().__init__(f"the message's {part} has {size} bytes, at most {limit} are allowed; {mend}")
+        self.part = part
+        self.size = size
+        self.limit = limit
+
+
+class UndeliverableMessage(PublishError):
+    """Raised when a mandatory message reached no queue.
+
+    Attributes:
+        exchange: The exchange it was published to.
+        routing_key: Its routing key, for which that exchange has no binding.
+    """
+
+    def __init__(self, exchange: str, routing_key: str) -> None:
+        super().__init__(
+            f"no queue takes messages with routing key {routing_key!r} from exchange {exchange!r}; bind one first"
+        )
+        self.exchange = exchange
+        self.routing_key = routing_key
+
+
+class UnserializableValueError(RpcServiceError):
+    """Raised when a value cannot be encoded by the serializer in use.
+
+    Attributes:
+        value: The value's ``repr``.
+    """
+
+    def __init__(self, value: object = None) -> None:
+        super().__init__()
+        try:
+            self.value = repr(value)
+        except Exception:  # whatever a foreign __repr__ raises must not hide the first error
+            self.value = "[__repr__ failed]"
+
+    def __str__(self) -> str:
+        return f"Unserializable value: `{self.value}`"
+
+
+class RpcError(RpcServiceError):
+    """Base of the ways in which an RPC call fails."""
+
+
+class UnknownService(RpcError):
+    """Raised when no queue is bound for the service that was called.
+
+    Attributes:
+        service_name: The service that nobody offers.
+    """
+
+    def __init__(self, service_name: str) -> None:
+        super().__init__(f"no service named {service_name!r} is known to the broker; is it running, and is this its name?")
+        self.service_name = service_name
+
+
+class RpcTimeout(RpcError, TimeoutError):
+    """Raised when no reply came within the time-out.
+
+    Attributes:
+        service_name: The service that was called.
+        method_name: Its method.
+        seconds: How long the caller waited, in seconds.
+        maybe_executed: True when the request had been sent, so that it may have run or may still run.
+    """
+
+    def __init__(
+        self, service_name: str = "", method_name: str = "", seconds: float = 0, *, maybe_executed: bool = True
+    ) -> None:
+        super().__init__(
+            f"{service_name}.{method_name} did not answer within {seconds:g} s; "
+            "is the service busy or down? raise timeout= or rpc_timeout if it needs longer"
+        )
+        self.service_name = service_name
+        self.method_name = method_name
+        self.seconds = seconds
+        self.maybe_executed = maybe_executed
+
+
+class RemoteError(RpcError):
+    """Raised in the caller when the remote method raised something that is not registered here.
+
+    Attributes:
+        exc_type: The class name of the remote exception.
+        value: Its text.
+        code: The stable code of the remote exception class, where it has one.
+        http_status: The HTTP status that the remote exception class asked for, where it did.
+        remote_traceback: The remote traceback as text, where the service sends it (``send_traceback``).
+    """
+
+    def __init__(self, exc_type: str | None = None, value: object = "") -> None:
+        self.exc_type = exc_type
+        self.value = value
+        self.code: str | None = None
+        self.http_status: int | None = None
+        self.remote_traceback: str | None = None
+        super().__init__(f"{exc_type} {value}")
+
+
+class BadRequest(RpcError):
+    """Base of the errors that say that the request, not the service, is at fault."""
+
+
+class MalformedRequest(BadRequest):
+    """Raised when a message is no request: undecodable, not a mapping, or without ``args`` and ``kwargs``."""
+
+
+class MethodNotFound(BadRequest):
+    """Raised when a service has no method of the name called.
+
+    Attributes:
+        method_name: The name that was called.
+        names: The names that exist, where the service told them.
+    """
+
+    def __init__(self, method_name: str = "", names: tuple[str, ...] = (), service_name: str = "") -> None:
+        super().__init__(method_name)
+        self.method_name = method_name
+        self.names = tuple(names)
+        self.service_name = service_name
+
+    def __str__(self) -> str:
+        owner = f"service {self.service_name!r}" if self.service_name else "the service"
+        text = f"{owner} has no @rpc method {self.method_name!r}"
+        return f"{text}; it has: {', '.join(self.names)}" if self.names else text
+
+
+class IncorrectSignature(BadRequest):
+    """Raised when the arguments of a call do not fit the method; checked before a worker starts."""
