@@ -15,7 +15,7 @@ _HOMES = {
     "rpcservice.core.faults": ("deserialize_to_instance",),
     "rpcservice.core.resource": ("Resource",),
     "rpcservice.core.runner": ("ServiceRunner", "run_services"),
-    "rpcservice.core.worker": ("WorkerContext",),
+    "rpcservice.core.context": ("WorkerContext",),
     "rpcservice.errors": (
         "BadRequest",
         "BrokerError",

@@ -89,8 +89,16 @@ class Backend(Protocol):
         """Run a short call that never waits, soon, where this backend lives; may be called from any thread."""
         ...
 
-    def current(self) -> Task:
-        """Give a handle on the caller itself, for somebody else to kill."""
+    def start(self, function: Callable[..., object], *args: object) -> None:
+        """Run ``function`` beside the caller with empty context variables, at the least cost; it must not raise."""
+        ...
+
+    def current(self) -> Any:
+        """Give a handle on the caller itself, for :meth:`kill`."""
+        ...
+
+    def kill(self, handle: Any) -> None:
+        """End what :meth:`current` gave, where it stands. Threads cannot be killed: there this does nothing."""
         ...
 
 
@@ -158,15 +166,14 @@ class GreenTask:
 
     __slots__ = ("_backend", "_done", "_function", "_greenlet")
 
-    def __init__(self, backend: "GreenBackend", function: Callable[[], object] | None, greenlet: Any = None) -> None:
+    def __init__(self, backend: "GreenBackend", function: Callable[[], object]) -> None:
         self._backend = backend
         self._done = backend.event()
         self._function = function
-        self._greenlet = greenlet or backend.new_greenlet(self._run)
+        self._greenlet = backend.start(self._run)
 
     def _run(self) -> None:
         try:
-            assert self._function is not None
             self._function()
         except self._backend.greenlet_exit:
             return
@@ -226,10 +233,10 @@ class GreenBackend:
         lock: Lock = self._semaphore(1)
         return lock
 
-    def new_greenlet(self, function: Callable[[], object]) -> Any:
-        """Make a greenlet below the hub, and start it in the hub's next turn."""
+    def start(self, function: Callable[..., object], *args: object) -> Any:
+        """Start a greenlet below the hub, in the hub's next turn."""
         greenlet = self._greenlet(function, self._hub.greenlet)
-        self._hub.schedule_call_global(0, greenlet.switch)
+        self._hub.schedule_call_global(0, greenlet.switch, *args)
         return greenlet
 
     def spawn(self, function: Callable[..., object], *args: object) -> Task:
@@ -266,13 +273,13 @@ class GreenBackend:
                 function, args = self._posted.popleft()
                 self._hub.schedule_call_global(0, function, *args)
 
-    def current(self) -> Task:
-        """Give a handle on the greenlet that calls."""
-        return GreenTask(self, None, self._getcurrent())
+    def current(self) -> Any:
+        """Give the greenlet that calls."""
+        return self._getcurrent()
 
-    def kill(self, greenlet: Any) -> None:
+    def kill(self, handle: Any) -> None:
         """Raise ``GreenletExit`` in a greenlet of this hub."""
-        self._eventlet_kill(greenlet)
+        self._eventlet_kill(handle)
 
 
 class ThreadTask:
@@ -329,6 +336,13 @@ class ThreadBackend:
         """Run the call at once, in the calling thread."""
         function(*args)
 
-    def current(self) -> Task:
-        """Give a handle on the calling thread."""
-        return ThreadTask(threading.current_thread())
+    def start(self, function: Callable[..., object], *args: object) -> None:
+        """Start a daemon thread."""
+        threading.Thread(target=function, args=args, daemon=True).start()
+
+    def current(self) -> Any:
+        """Give the calling thread."""
+        return threading.current_thread()
+
+    def kill(self, handle: Any) -> None:
+        """Do nothing: a thread ends by itself, when what it waits for is closed."""

@@ -171,7 +171,7 @@ class UnknownService(RpcError):
     """
 
     def __init__(self, service_name: str) -> None:
-        super().__init__(f"no service named {service_name!r} is known to the broker; is it running, and is this its name?")
+        super().__init__(f"the broker knows no service named {service_name!r}; is it running, and is this its name?")
         self.service_name = service_name
 
 
@@ -205,7 +205,6 @@ class RemoteError(RpcError):
         exc_type: The class name of the remote exception.
         value: Its text.
         code: The stable code of the remote exception class, where it has one.
-        http_status: The HTTP status that the remote exception class asked for, where it did.
         remote_traceback: The remote traceback as text, where the service sends it (``send_traceback``).
     """
 
@@ -213,7 +212,6 @@ class RemoteError(RpcError):
         self.exc_type = exc_type
         self.value = value
         self.code: str | None = None
-        self.http_status: int | None = None
         self.remote_traceback: str | None = None
         super().__init__(f"{exc_type} {value}")
 

@@ -1,0 +1,217 @@
+"""ServiceContainer: hosts one service; binds its extensions and runs its workers."""
+
+import logging
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from rpcservice.concurrency import Backend, Event, Task, green
+from rpcservice.config import Settings, make_settings
+from rpcservice.core.context import WorkerContext
+from rpcservice.core.dependency import DependencyProvider
+from rpcservice.core.entrypoint import Entrypoint
+from rpcservice.core.extension import Extension
+from rpcservice.core.lifecycle import start_containers, stop_containers
+from rpcservice.core.pool import WorkerPool
+from rpcservice.core.resource import Resource, Resources
+from rpcservice.core.service import method_signature, positional_range, read_service
+from rpcservice.core.worker import DEFAULT_STAGES, Stage, WorkerPlan, compose, run_worker
+from rpcservice.errors import ContainerBeingKilled
+
+R = TypeVar("R", bound=Resource)
+
+_log = logging.getLogger(__name__)
+
+
+class ServiceContainer:
+    """Hosts one service, alone or as one of a runner's.
+
+    Args:
+        service_cls: The service class.
+        config: Settings, or a mapping with their keys.
+        resources: Those of the runner; a container alone makes its own.
+        hooks: Objects with any of ``around_worker``, ``around_publish`` and ``around_receipt``, outside of those
+            that the service's own dependencies have.
+
+    Raises:
+        DeclarationError: The class cannot be hosted as it is written.
+        ConfigError: A setting is wrong.
+    """
+
+    stages: Sequence[Stage] = DEFAULT_STAGES
+    """What a worker does with a call, in this order; a subclass may have its own."""
+
+    def __init__(
+        self,
+        service_cls: type,
+        config: Mapping[str, Any] | Settings | None = None,
+        *,
+        resources: Resources | None = None,
+        hooks: Sequence[object] = (),
+    ) -> None:
+        definition = read_service(service_cls)
+        self.service_cls = service_cls
+        self.service_name = definition.name
+        self.config = make_settings(config if config is not None else {})
+        self.backend: Backend = resources.backend if resources is not None else green()
+        self.owns_resources = resources is None
+        self.resources = resources if resources is not None else Resources(self.config, self.backend)
+        self.max_workers = self.config.max_workers
+        self.calls_tracked = self.config.parent_calls_tracked + 1
+        self.hooks = list(hooks)
+        self.dependencies: list[DependencyProvider] = [
+            declaration.bind(self, attr_name) for attr_name, declaration in definition.dependencies
+        ]
+        self.entrypoints: list[Entrypoint] = [
+            self._bind_entrypoint(method_name, declaration) for method_name, declaration in definition.entrypoints
+        ]
+        self.started = False
+        self.is_stopping = False
+        self._failure: BaseException | None = None
+        self._ended: Event = self.backend.event()
+        self._threads: set[Task] = set()
+        self.pool = WorkerPool(self.backend, self.max_workers, self._run_first)
+        self._watch_end: Callable[[ServiceContainer], None] | None = None
+
+    def _bind_entrypoint(self, method_name: str, declaration: Entrypoint) -> Entrypoint:
+        entrypoint = declaration.bind(self, method_name)
+        entrypoint.signature = method_signature(self.service_cls, method_name)
+        entrypoint.positional = positional_range(entrypoint.signature)
+        entrypoint.call_id_prefix = f"{self.service_name}.{method_name}."
+        entrypoint.running = 0
+        return entrypoint
+
+    @property
+    def extensions(self) -> list[Extension]:
+        """All dependencies and entrypoints."""
+        return [*self.dependencies, *self.entrypoints]
+
+    def _run_first(self, ctx: WorkerContext) -> object:
+        # Dependencies may be replaced and hooks added until the first call comes.
+        plan = WorkerPlan(self.service_cls, self.dependencies, self.stages)
+        run = self.pool.run = self.around("worker", partial(run_worker, plan))
+        return run(ctx)
+
+    def around(self, kind: str, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Put the around-hooks of one kind about a call; see :class:`~rpcservice.core.extension.Host`."""
+        name = f"around_{kind}"
+        owners = [*self.hooks, *self.dependencies]
+        return compose([getattr(owner, name) for owner in owners if hasattr(owner, name)], call)
+
+    def resource(self, cls: type[R], key: Hashable = None) -> R:
+        """Give the process's one instance of a resource for that key."""
+        return self.resources.get(cls, key)
+
+    def spawn_worker(
+        self,
+        entrypoint: Entrypoint,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        context_data: Mapping[str, Any] | None = None,
+        message: Any = None,
+    ) -> WorkerContext:
+        """Have a worker run the entrypoint's method as soon as one is free; never waits."""
+        ctx = WorkerContext(self, entrypoint, args, kwargs, context_data, message)
+        self.pool.submit(ctx)
+        return ctx
+
+    def run_worker(
+        self,
+        entrypoint: Entrypoint,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        context_data: Mapping[str, Any] | None = None,
+        message: Any = None,
+        wait: float | None = None,
+    ) -> WorkerContext:
+        """Run the entrypoint's method in the calling greenlet, as one of the workers."""
+        ctx = WorkerContext(self, entrypoint, args, kwargs, context_data, message)
+        self.pool.run_here(ctx, wait)
+        return ctx
+
+    def spawn_managed_thread(self, function: Callable[[], object], identifier: str | None = None) -> Task:
+        """Run a function beside the workers; an error in it kills the container."""
+        task: list[Task] = []
+
+        def run() -> None:
+            try:
+                function()
+            except Exception as exc:
+                _log.critical("%s of service %s died", identifier or function, self.service_name, exc_info=exc)
+                self.kill(exc)
+            finally:
+                self._threads.difference_update(task)
+
+        task.append(self.backend.spawn(run))
+        self._threads.add(task[0])
+        return task[0]
+
+    def setup(self) -> None:
+        """Set every extension up: they ask for their resources here."""
+        for extension in self.extensions:
+            extension.setup()
+
+    def start(self) -> None:
+        """Start the service, and its resources where they are its own.
+
+        Raises:
+            BrokerUnavailable: The broker could not be reached in time.
+        """
+        start_containers([self], self.resources)
+
+    def stop(self) -> None:
+        """Stop in order: no more work, running workers finish within ``shutdown_timeout``, the rest is given back."""
+        if not self._ended.is_set() and not self.is_stopping:
+            stop_containers([self], self.resources if self.owns_resources else None)
+        self._ended.wait()
+
+    def kill(self, error: BaseException | None = None) -> None:
+        """End without waiting; unfinished work goes back to its queue.
+
+        Args:
+            error: Why; :meth:`wait` raises it.
+        """
+        if self._ended.is_set():
+            return
+        self._failure = self._failure or error
+        self.is_stopping = True
+        for entrypoint in self.entrypoints:
+            self._quietly(entrypoint.kill)
+        self.pool.kill()
+        for dependency in self.dependencies:
+            self._quietly(dependency.kill)
+        if self.owns_resources:
+            self._quietly(self.resources.kill)
+        self.mark_ended()
+
+    def _quietly(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception:
+            _log.warning("while killing service %s", self.service_name, exc_info=True)
+
+    def mark_ended(self) -> None:
+        """End the managed threads and wake who waits for the end of this container."""
+        self._ended.set()
+        if self._watch_end is not None:
+            self._watch_end(self)
+        for thread in list(self._threads):
+            thread.kill()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the container has ended; raises what killed it. False when ``timeout`` seconds ran out."""
+        if not self._ended.wait(timeout):
+            return False
+        if self._failure is not None:
+            raise self._failure
+        return True
+
+    def refuse_work(self) -> None:
+        """Raise when no more work is taken."""
+        if self.is_stopping:
+            raise ContainerBeingKilled(f"service {self.service_name!r} is stopping")
+
+    def __repr__(self) -> str:
+        return f"<ServiceContainer {self.service_name!r}>"

@@ -1,0 +1,118 @@
+"""Entrypoint, the base of what fires a service's methods, and the declarations that decorators leave on methods."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar, overload
+
+from rpcservice.core.context import WorkerContext
+from rpcservice.core.extension import Extension
+from rpcservice.errors import IncorrectSignature
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DECLARATIONS = "rpcservice_entrypoints"
+"""The attribute of a decorated function that holds its declarations, a tuple of entrypoints."""
+
+ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
+
+
+class Entrypoint(Extension):
+    """Declared by a decorator on a method; fires it in a worker when something happens.
+
+    Args:
+        expected_exceptions: Exception classes that the method may raise as part of its contract: logged as
+            warnings, and the caller's fault.
+        sensitive_arguments: Names of arguments (``name``, ``name.key``, ``name.key[0].x``) that are to be
+            hidden wherever calls are shown.
+        concurrency: At most this many workers at a time run the method; None leaves it to ``max_workers``.
+    """
+
+    stop_phase: ClassVar[str] = "source"
+    """When it stops: "source" entrypoints bring new work and stop first; "serving" ones answer workers that are
+    still running and stop when those have ended."""
+
+    signature: inspect.Signature
+    """The method's signature without ``self``; set by the container, like the next three."""
+    call_id_prefix: str = ""
+    running: int = 0
+    positional: tuple[int, int] | None = None
+    """With how many positional arguments alone the method can be called, at least and at most."""
+
+    def __init__(
+        self,
+        *,
+        expected_exceptions: ExceptionTypes = (),
+        sensitive_arguments: str | tuple[str, ...] = (),
+        concurrency: int | None = None,
+    ) -> None:
+        self.expected_exceptions = (
+            expected_exceptions if isinstance(expected_exceptions, tuple) else (expected_exceptions,)
+        )
+        self.sensitive_arguments = (
+            (sensitive_arguments,) if isinstance(sensitive_arguments, str) else tuple(sensitive_arguments)
+        )
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f"concurrency={concurrency!r}: give the number of workers, 1 or more, or None")
+        self.concurrency = concurrency
+
+    @property
+    def method_name(self) -> str:
+        """The name of the method that this entrypoint fires."""
+        return self.attr_name
+
+    @overload
+    @classmethod
+    def decorator(cls, function: F, /) -> F: ...
+
+    @overload
+    @classmethod
+    def decorator(cls, *args: Any, **kwargs: Any) -> Callable[[F], F]: ...
+
+    @classmethod
+    def decorator(cls, *args: Any, **kwargs: Any) -> Any:
+        """Decorate a method, bare (``@rpc``) or called (``@rpc(...)``); the function itself is given back."""
+        if len(args) == 1 and not kwargs and inspect.isfunction(args[0]):
+            return declare(args[0], cls())
+
+        def decorate(function: F) -> F:
+            return declare(function, cls(*args, **kwargs))
+
+        return decorate
+
+    def check_signature(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """See whether the arguments fit the method, before a worker is spent on them.
+
+        Raises:
+            IncorrectSignature: They do not fit.
+        """
+        # Signature.bind costs more than the rest of the dispatch; calls without keywords need only be counted.
+        if not kwargs and self.positional and self.positional[0] <= len(args) <= self.positional[1]:
+            return
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise IncorrectSignature(str(exc)) from exc
+
+    def encode(self, ctx: WorkerContext) -> None:
+        """Called when the method has ended: turn ``ctx.result`` or ``ctx.error`` into ``ctx.reply``.
+
+        What it raises becomes ``ctx.error``, and it is called once more for that.
+        """
+
+    def settle(self, ctx: WorkerContext) -> None:
+        """Called once the dependencies have had the result: send ``ctx.reply`` and take the message off its queue."""
+
+    def give_back(self, ctx: WorkerContext) -> None:
+        """Called instead of :meth:`settle` for work that was not finished: put the message back on its queue."""
+
+    def describe(self) -> str:
+        """Say in a few words what fires the method."""
+        return f"{type(self).__name__.lower()} {self.method_name}"
+
+
+def declare(function: F, entrypoint: Entrypoint) -> F:
+    """Note an entrypoint on a function and give the function itself."""
+    # A new tuple each time: a wrapper that copied the attribute must not grow the wrapped function's list.
+    declarations = (*getattr(function, DECLARATIONS, ()), entrypoint)
+    setattr(function, DECLARATIONS, declarations)
+    return function

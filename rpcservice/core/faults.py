@@ -1,0 +1,131 @@
+"""Exceptions as data: the error object of an RPC reply, with nameko's fields to the letter and a few more."""
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast, overload
+
+from rpcservice import errors
+from rpcservice.errors import DeclarationError, MethodNotFound, RemoteError, UnserializableValueError
+
+E = TypeVar("E", bound=type[Exception])
+
+_NAMEKO = "nameko.exceptions"
+_SHARED_WITH_NAMEKO = ("MalformedRequest", "MethodNotFound", "IncorrectSignature", "UnserializableValueError")
+
+_by_path: dict[str, type[Exception]] = {
+    f"{home}.{name}": getattr(errors, name)
+    for name in _SHARED_WITH_NAMEKO[:3]
+    for home in (_NAMEKO, "rpcservice.errors")
+}
+_by_code: dict[str, type[Exception]] = {}
+
+
+def module_path(cls: type) -> str:
+    """Give the path that stands for an exception class on the wire; nameko's own path for what nameko knows."""
+    if cls.__module__ == errors.__name__ and cls.__name__ in _SHARED_WITH_NAMEKO:
+        return f"{_NAMEKO}.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__name__}"
+
+
+@overload
+def deserialize_to_instance(cls: E, /) -> E: ...
+
+
+@overload
+def deserialize_to_instance(*, code: str | None = None) -> Callable[[E], E]: ...
+
+
+def deserialize_to_instance(cls: Any = None, /, *, code: str | None = None) -> Any:
+    """Decorate an exception class that is to come back to RPC callers as itself, instead of as RemoteError.
+
+    Args:
+        cls: The exception class; its instances are rebuilt as ``cls(*args)``.
+        code: A name for it that stays the same when the class moves to another module, or when caller and
+            service have classes of their own. An attribute ``code`` of the class does the same.
+
+    Raises:
+        DeclarationError: The code stands for another class already.
+    """
+
+    def register(target: E) -> E:
+        stable = code if code is not None else vars(target).get("code")
+        if isinstance(stable, str):
+            known = _by_code.get(stable)
+            if known is not None and module_path(known) != module_path(target):
+                raise DeclarationError(
+                    f"the error code {stable!r} stands for {module_path(known)} already; "
+                    f"give {module_path(target)} a code of its own"
+                )
+            _by_code[stable] = target
+            cast(Any, target).code = stable
+        _by_path[module_path(target)] = target
+        return target
+
+    return register if cls is None else register(cls)
+
+
+def safe(value: object) -> Any:
+    """Give a value as text, or as lists and mappings of text, so that any serializer can encode it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return {safe(key): safe(item) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [safe(item) for item in value]
+    try:
+        return str(value)
+    except Exception:
+        return "[__unicode__ failed]"
+
+
+def error_to_data(error: BaseException, *, send_traceback: bool = False) -> dict[str, Any]:
+    """Give the error object of a reply (NAMEKO-compatible: exc_type, exc_path, exc_args, value).
+
+    Args:
+        error: What the method raised.
+        send_traceback: Add the traceback as text.
+    """
+    data = {
+        "exc_type": type(error).__name__,
+        "exc_path": module_path(type(error)),
+        "exc_args": [safe(arg) for arg in error.args],
+        "value": safe(error),
+    }
+    code = getattr(error, "code", None)
+    if isinstance(code, str):
+        data["code"] = code
+    if isinstance(error, MethodNotFound):
+        data["names"] = list(error.names)
+    if send_traceback:
+        data["traceback"] = "".join(traceback.format_exception(error))
+    return data
+
+
+def error_from_data(data: object) -> Exception:
+    """Give the exception that an error object stands for: an instance of its class, or RemoteError."""
+    if not isinstance(data, Mapping):
+        return RemoteError("Error", data)
+    path, args = data.get("exc_path"), data.get("exc_args")
+    args = args if isinstance(args, list | tuple) else []
+    if path == f"{_NAMEKO}.UnserializableValueError":
+        unserializable = UnserializableValueError()
+        unserializable.value = str(data.get("value")).removeprefix("Unserializable value: `").removesuffix("`")
+        return unserializable
+    cls = _by_code.get(str(data.get("code"))) or _by_path.get(str(path))
+    if cls is not None:
+        try:
+            error = cls(*args)
+        except Exception:
+            # Built from other arguments than it keeps: the caller still learns its name and text.
+            return _remote_error(data)
+        if isinstance(error, MethodNotFound):
+            error.names = tuple(str(name) for name in data.get("names") or ())
+        return error
+    return _remote_error(data)
+
+
+def _remote_error(data: Mapping[str, Any]) -> RemoteError:
+    error = RemoteError(data.get("exc_type"), data.get("value"))
+    error.code = data.get("code")
+    error.remote_traceback = data.get("traceback")
+    return error

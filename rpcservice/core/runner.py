@@ -1,0 +1,133 @@
+"""ServiceRunner: several services in one process, over one set of resources."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rpcservice.concurrency import green
+from rpcservice.config import Settings, make_settings
+from rpcservice.core.container import ServiceContainer
+from rpcservice.core.lifecycle import start_containers, stop_containers
+from rpcservice.core.resource import Resources
+from rpcservice.errors import DeclarationError
+
+_log = logging.getLogger(__name__)
+
+
+class ServiceRunner:
+    """Runs several services as one: they start together, share connections, and stop together.
+
+    Args:
+        config: Settings, or a mapping with their keys.
+        hooks: Around-hooks for every service.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+
+    container_cls: type[ServiceContainer] = ServiceContainer
+
+    def __init__(self, config: Mapping[str, Any] | Settings | None = None, *, hooks: Sequence[object] = ()) -> None:
+        self.config = make_settings(config if config is not None else {})
+        self.backend = green()
+        self.resources = Resources(self.config, self.backend)
+        self.containers: dict[str, ServiceContainer] = {}
+        self.hooks = list(hooks)
+        self._one_ended = self.backend.event()
+        self._is_killed = False
+
+    @property
+    def service_names(self) -> list[str]:
+        """The names of the services, in the order in which they were added."""
+        return list(self.containers)
+
+    def add_service(self, cls: type) -> ServiceContainer:
+        """Add a service; gives its container.
+
+        Raises:
+            DeclarationError: The class cannot be hosted, or its name is taken.
+        """
+        container = self.container_cls(cls, self.config, resources=self.resources, hooks=self.hooks)
+        taken = self.containers.get(container.service_name)
+        if taken is not None:
+            raise DeclarationError(
+                f"two services are named {container.service_name!r}: {_place(taken.service_cls)} and {_place(cls)}; "
+                "rename one"
+            )
+        container._watch_end = lambda _: self._one_ended.set()
+        self.containers[container.service_name] = container
+        return container
+
+    def start(self) -> None:
+        """Start all services; gives control back when they are up.
+
+        Raises:
+            BrokerUnavailable: The broker could not be reached in time.
+        """
+        _log.info("starting services: %s", ", ".join(self.containers))
+        start_containers(list(self.containers.values()), self.resources)
+        _log.info("services are up: %s", ", ".join(self.containers))
+
+    def stop(self) -> None:
+        """Stop all services in order; see :func:`~rpcservice.core.lifecycle.stop_containers`."""
+        if self._is_killed:
+            return
+        _log.info("stopping services: %s", ", ".join(self.containers))
+        stop_containers(list(self.containers.values()), self.resources)
+        for container in self.containers.values():
+            container._ended.wait()
+        _log.info("services have stopped: %s", ", ".join(self.containers))
+
+    def kill(self) -> None:
+        """End all services without waiting; unfinished work goes back to its queue."""
+        self._is_killed = True
+        for container in self.containers.values():
+            container.kill()
+        self.resources.kill()
+
+    def wait(self) -> None:
+        """Wait until the services have ended. When one dies, the others are stopped and its error is raised."""
+        if not self.containers:
+            return
+        self._one_ended.wait()
+        if not all(container.is_stopping for container in self.containers.values()):
+            self.stop()
+        errors = []
+        for container in self.containers.values():
+            try:
+                container.wait()
+            except Exception as exc:
+                errors.append(exc)
+        if errors:
+            raise errors[0]
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+@contextmanager
+def run_services(
+    *services: type, config: Mapping[str, Any] | Settings | None = None, kill_on_exit: bool = False
+) -> Iterator[ServiceRunner]:
+    """Run services for the time of a ``with`` block; gives the runner.
+
+    Args:
+        services: Service classes.
+        config: Settings, or a mapping with their keys.
+        kill_on_exit: Kill them at the end instead of stopping them in order.
+    """
+    runner = ServiceRunner(config)
+    for service in services:
+        runner.add_service(service)
+    runner.start()
+    try:
+        yield runner
+    except BaseException:
+        runner.kill()
+        raise
+    if kill_on_exit:
+        runner.kill()
+    else:
+        runner.stop()

@@ -1,0 +1,166 @@
+"""What a worker does with one call: a list of stages, each a plain function."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rpcservice.core.context import WorkerContext, current_worker
+from rpcservice.core.dependency import DependencyProvider
+from rpcservice.errors import ContainerBeingKilled
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerPlan:
+    """What is known of every call before it comes: the class, what to inject, and the hooks that do something."""
+
+    def __init__(self, cls: type, dependencies: Sequence[DependencyProvider], stages: "Sequence[Stage]") -> None:
+        self.cls = cls
+        self.stages = tuple(stages)
+        self.injections = [(provider.attr_name, provider.get_dependency) for provider in dependencies]
+        self.setups = _hooks(dependencies, "worker_setup")
+        self.results = _hooks(dependencies, "worker_result")
+        self.teardowns = _hooks(dependencies, "worker_teardown")
+
+
+Stage = Callable[[WorkerPlan, WorkerContext], None]
+
+
+def _hooks(dependencies: Sequence[DependencyProvider], name: str) -> list[Callable[..., None]]:
+    base = getattr(DependencyProvider, name)
+    return [
+        getattr(provider, name)
+        for provider in dependencies
+        if getattr(type(provider), name) is not base or name in vars(provider)
+    ]
+
+
+def inject(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Make the service instance and put the dependencies in their places."""
+    ctx.service = service = plan.cls()
+    for attr_name, get_dependency in plan.injections:
+        setattr(service, attr_name, get_dependency(ctx))
+
+
+def set_up(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Run ``worker_setup`` of every provider."""
+    if ctx.error is None:
+        for hook in plan.setups:
+            hook(ctx)
+
+
+def call(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Call the method."""
+    if ctx.error is None and not ctx.is_answered:
+        ctx.result = getattr(ctx.service, ctx.entrypoint.method_name)(*ctx.args, **ctx.kwargs)
+
+
+def encode(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Have the entrypoint encode the outcome, so that a result that cannot be sent never commits as a success."""
+    try:
+        ctx.entrypoint.encode(ctx)
+    except Exception as exc:
+        _fail(ctx, exc)
+
+
+def hand_result(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Run ``worker_result`` of every provider; a failed commit becomes the outcome."""
+    for hook in plan.results:
+        try:
+            hook(ctx, ctx.result, ctx.error)
+        except Exception as exc:
+            _fail(ctx, exc)
+
+
+def settle(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Have the entrypoint send the reply and take the message off its queue."""
+    try:
+        ctx.entrypoint.settle(ctx)
+    except Exception as exc:
+        _fail(ctx, exc)
+        ctx.entrypoint.settle(ctx)
+    ctx.settled = True
+
+
+def tear_down(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Run ``worker_teardown`` of every provider; the caller has its answer, so errors are only logged."""
+    for hook in plan.teardowns:
+        try:
+            hook(ctx)
+        except Exception:
+            _log.exception("worker_teardown failed after %s", ctx.call_id)
+
+
+DEFAULT_STAGES: tuple[Stage, ...] = (inject, set_up, call, encode, hand_result, settle, tear_down)
+
+
+def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Take one call through the stages; what a stage raises becomes the call's outcome.
+
+    Only the end of the worker itself (it is killed, or the process is interrupted) passes through; then the
+    message goes back to its queue.
+    """
+    token = current_worker.set(ctx)
+    try:
+        for stage in plan.stages:
+            try:
+                stage(plan, ctx)
+            except Exception as exc:
+                _record(ctx, exc)
+            except BaseException as exc:
+                # eventlet's Timeout and SystemExit are no Exceptions, but they end a call, not the container.
+                if ctx.is_killed or isinstance(exc, KeyboardInterrupt):
+                    raise
+                _record(ctx, exc)
+        if not ctx.settled:
+            ctx.entrypoint.give_back(ctx)
+    except BaseException:
+        _abandon(plan, ctx)
+        raise
+    finally:
+        current_worker.reset(token)
+
+
+def _record(ctx: WorkerContext, error: BaseException) -> None:
+    """Note an error in the context and in the log."""
+    if isinstance(error, ctx.entrypoint.expected_exceptions):
+        _log.warning("(expected) %s: %s", ctx.call_id, _summary(error))
+    else:
+        _log.error("%s: %s", ctx.call_id, _summary(error), exc_info=error)
+    if not ctx.settled:
+        ctx.error = error
+        ctx.result = None
+
+
+def _fail(ctx: WorkerContext, error: Exception) -> None:
+    """Make an error that came after the method the outcome of the call."""
+    _record(ctx, error)
+    ctx.reply = None
+    ctx.entrypoint.encode(ctx)
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _abandon(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Give the message of an unfinished call back and let the providers close what they opened."""
+    if ctx.error is None:
+        ctx.error = ContainerBeingKilled(f"{ctx.call_id} was ended before it had finished")
+    if not ctx.settled:
+        ctx.entrypoint.give_back(ctx)
+    tear_down(plan, ctx)
+
+
+def compose(hooks: Sequence[Callable[..., Any]], inner: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Put around-hooks about a call, the first one outermost; gives the call itself where there are none."""
+    for hook in reversed(hooks):
+        inner = _around(hook, inner)
+    return inner
+
+
+def _around(hook: Callable[..., Any], inner: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def around(subject: Any) -> Any:
+        return hook(subject, inner)
+
+    return around

@@ -1,0 +1,63 @@
+"""@timer, the entrypoint that fires at intervals; the shortest worked example of an extension."""
+
+from time import monotonic
+from typing import Any
+
+from rpcservice.concurrency import Task
+from rpcservice.core.entrypoint import Entrypoint
+from rpcservice.errors import ContainerBeingKilled
+
+
+class Timer(Entrypoint):
+    """Fires its method every ``interval`` seconds, never twice at the same time.
+
+    A method that takes longer than the interval delays the next call; the one after that keeps to the schedule
+    of the start, so calls do not drift. Every instance of the service has its own timer.
+
+    Args:
+        interval: Seconds from one call to the next.
+        eager: Fire at the start too, instead of after one interval.
+        options: As for every entrypoint: ``expected_exceptions``, ``sensitive_arguments``.
+    """
+
+    def __init__(self, interval: float, eager: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        if isinstance(interval, bool) or not isinstance(interval, int | float) or interval <= 0:
+            raise ValueError(f"@timer(interval={interval!r}): give a number of seconds above 0")
+        self.interval = interval
+        self.eager = eager
+        self._thread: Task | None = None
+
+    def start(self) -> None:
+        """Start the schedule."""
+        self._stopped = self.host.backend.event()
+        self._thread = self.host.spawn_managed_thread(self._run, f"timer of {self.method_name}")
+
+    def stop(self) -> None:
+        """Fire no more; a call that runs may finish."""
+        if self._thread is not None:
+            self._stopped.set()
+
+    kill = stop
+
+    def _run(self) -> None:
+        begin = monotonic()
+        calls = 0 if self.eager else 1
+        while not self._stopped.wait(max(0, begin + calls * self.interval - monotonic())):
+            try:
+                self.host.run_worker(self)
+            except ContainerBeingKilled:
+                return
+            calls += 1
+            # After a long call the ticks that passed meanwhile are one late tick, at once; then the old schedule.
+            calls = max(calls, int((monotonic() - begin) / self.interval))
+
+    def settle(self, ctx: Any) -> None:
+        """Nobody waits for the outcome; errors are in the log."""
+
+    def describe(self) -> str:
+        """Say how often the method fires."""
+        return f"timer {self.method_name}, every {self.interval:g} s"
+
+
+timer = Timer.decorator
