@@ -39,7 +39,16 @@ class Message:
 class Delivery:
     """A message that came in, and where it came from."""
 
-    __slots__ = ("body", "channel", "consumer_tag", "delivery_tag", "exchange", "properties", "redelivered", "routing_key")
+    __slots__ = (
+        "body",
+        "channel",
+        "consumer_tag",
+        "delivery_tag",
+        "exchange",
+        "properties",
+        "redelivered",
+        "routing_key",
+    )
 
     def __init__(
         self,
