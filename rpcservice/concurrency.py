@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 
 class Event(Protocol):
-    """A flag that can be waited for; once set it stays set."""
+    """A flag that can be waited for; once set it stays set until it is cleared."""
 
     def is_set(self) -> bool:
         """Say whether the flag is up."""
@@ -21,6 +21,10 @@ class Event(Protocol):
 
     def set(self) -> None:
         """Raise the flag and wake all who wait."""
+        ...
+
+    def clear(self) -> None:
+        """Lower the flag."""
         ...
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -138,6 +142,10 @@ class GreenEvent:
         self._flag = True
         if self._waiters:
             self._hub.schedule_call_global(0, self._wake)
+
+    def clear(self) -> None:
+        """Lower the flag."""
+        self._flag = False
 
     def _wake(self) -> None:
         # A waiter whose time ran out has left the list already: nobody is switched to twice.

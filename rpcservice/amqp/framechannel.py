@@ -1,0 +1,252 @@
+"""FrameChannel: one channel of a FrameLink; hot methods by frames of our own, the others by py-amqp."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rpcservice.amqp import frames
+from rpcservice.amqp.link import Delivery, Message, QueueInfo, Returned
+from rpcservice.core.context import new_id
+
+if TYPE_CHECKING:
+    from rpcservice.amqp.framelink import FrameLink
+
+_KNOWN_HEADS = 1000
+"""So many method frames of ``basic.publish`` are kept ready; routing keys come from outside, so there is a bound."""
+
+_log = logging.getLogger(__name__)
+
+
+class FrameChannel:
+    """See :class:`~rpcservice.amqp.link.LinkChannel`."""
+
+    def __init__(self, link: "FrameLink", channel: Any, *, confirms: bool) -> None:
+        self.amqp = channel
+        self.number = int(channel.channel_id)
+        self.on_confirm: Callable[[int, bool, bool], None] | None = None
+        self.on_return: Callable[[Returned], None] | None = None
+        self.on_closed: Callable[[Exception], None] | None = None
+        self.failure: Exception | None = None
+        self.is_open = True
+        self._link = link
+        self._write = link.write
+        self._frame_max = link.frame_max
+        self._confirms = confirms
+        self._sequence = 0
+        self._publish_lock = link.backend.lock()
+        self._heads: dict[tuple[str, str, bool], bytes] = {}
+        self._callbacks: dict[str, Callable[[Delivery], None]] = {}
+        self._on_cancel: dict[str, Callable[[], None]] = {}
+
+    # Hot methods
+
+    def publish(self, message: Message) -> int:
+        """Hand one message to the writer; gives its sequence number (0 without confirms)."""
+        if self.failure is not None:
+            raise self.failure
+        key = (message.exchange, message.routing_key, message.mandatory)
+        head = self._heads.get(key)
+        if head is None:
+            head = self._prepare_head(key)
+        data = head + frames.encode_content(
+            self.number, frames.encode_properties(message.properties), message.body, self._frame_max
+        )
+        if not self._confirms:
+            self._write(data)
+            return 0
+        with self._publish_lock:
+            # The broker counts in the order of arrival, so number and place in the queue go together.
+            self._sequence += 1
+            self._write(data)
+            return self._sequence
+
+    def _prepare_head(self, key: tuple[str, str, bool]) -> bytes:
+        if len(self._heads) >= _KNOWN_HEADS:
+            self._heads.clear()
+        head = self._heads[key] = frames.publish_head(self.number, *key)
+        return head
+
+    def ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """Acknowledge; without effect on a channel that is gone."""
+        if self.is_open:
+            self._write(frames.ack_frame(self.number, delivery_tag, multiple))
+
+    def reject(self, delivery_tag: int, requeue: bool = False, multiple: bool = False) -> None:
+        """Give back to the queue or drop; without effect on a channel that is gone."""
+        if self.is_open:
+            self._write(frames.nack_frame(self.number, delivery_tag, multiple, requeue))
+
+    # Called by the reader
+
+    def delivered(self, method: bytes, header: bytes, body: bytes) -> None:
+        """Hand a delivery to its consumer."""
+        tag, delivery_tag, redelivered, exchange, routing_key = frames.decode_deliver(method)
+        callback = self._callbacks.get(tag)
+        if callback is None:
+            # It was on its way when the consumer was cancelled.
+            self.reject(delivery_tag, requeue=True)
+            return
+        properties = frames.decode_properties(header, 12)
+        try:
+            callback(Delivery(self, tag, delivery_tag, redelivered, exchange, routing_key, body, properties))
+        except Exception:
+            _log.critical(
+                "a message for consumer %s could not be taken in; it stays unacknowledged", tag, exc_info=True
+            )
+
+    def returned(self, method: bytes, header: bytes, body: bytes) -> None:
+        """Hand a returned message to whoever wants it."""
+        if self.on_return is not None:
+            self.on_return(Returned(*frames.decode_return(method), frames.decode_properties(header, 12), body))
+
+    def confirmed(self, sequence: int, multiple: bool, taken: bool) -> None:
+        """Hand on a confirm."""
+        if self.on_confirm is not None:
+            self.on_confirm(sequence, multiple, taken)
+
+    def cancelled(self, consumer_tag: str) -> None:
+        """Tell a consumer that the broker ended it."""
+        self._callbacks.pop(consumer_tag, None)
+        on_cancel = self._on_cancel.pop(consumer_tag, None)
+        if on_cancel is not None:
+            on_cancel()
+
+    def fail(self, failure: Exception) -> None:
+        """End because of a failure."""
+        if self.failure is not None:
+            return
+        self.failure = failure
+        self.is_open = False
+        if self.on_closed is not None:
+            self.on_closed(failure)
+
+    # Topology, by py-amqp
+
+    def declare_exchange(
+        self,
+        name: str,
+        type: str = "direct",
+        *,
+        durable: bool = True,
+        auto_delete: bool = False,
+        passive: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make an exchange, or check that an equal one exists."""
+        self._call(self.amqp.exchange_declare, name, type, passive, durable, auto_delete, arguments=arguments)
+
+    def delete_exchange(self, name: str) -> None:
+        """Delete an exchange with its bindings."""
+        self._call(self.amqp.exchange_delete, name)
+
+    def declare_queue(
+        self,
+        name: str = "",
+        *,
+        durable: bool = True,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        passive: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> QueueInfo:
+        """Make a queue, or check that an equal one exists; an empty name lets the broker choose."""
+        declared = self._call(
+            self.amqp.queue_declare, name, passive, durable, exclusive, auto_delete, arguments=arguments
+        )
+        return QueueInfo(*declared)
+
+    def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
+        """Delete a queue; gives the number of messages that went with it."""
+        return int(self._call(self.amqp.queue_delete, name, if_unused, if_empty) or 0)
+
+    def purge_queue(self, name: str) -> int:
+        """Drop the messages of a queue that nobody holds; gives their number."""
+        return int(self._call(self.amqp.queue_purge, name) or 0)
+
+    def bind_queue(
+        self, queue: str, exchange: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
+    ) -> None:
+        """Let messages of an exchange reach a queue."""
+        self._call(self.amqp.queue_bind, queue, exchange, routing_key, arguments=arguments)
+
+    def unbind_queue(
+        self, queue: str, exchange: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
+    ) -> None:
+        """Undo :meth:`bind_queue`."""
+        self._call(self.amqp.queue_unbind, queue, exchange, routing_key, arguments=arguments)
+
+    def bind_exchange(
+        self, destination: str, source: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
+    ) -> None:
+        """Let messages of one exchange reach another."""
+        self._call(self.amqp.exchange_bind, destination, source, routing_key, arguments=arguments)
+
+    def qos(self, prefetch_count: int) -> None:
+        """Bound the unacknowledged messages of each consumer started afterwards."""
+        self._call(self.amqp.basic_qos, 0, prefetch_count, False)
+
+    def consume(
+        self,
+        queue: str,
+        on_message: Callable[[Delivery], None],
+        *,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        consumer_tag: str = "",
+        on_cancel: Callable[[], None] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Have messages of a queue handed to ``on_message``; gives the consumer tag."""
+        # A tag of our own, known before the first delivery, which may come in one packet with the broker's answer.
+        tag = consumer_tag or f"ctag-{new_id()}"
+        self._callbacks[tag] = on_message
+        if on_cancel is not None:
+            self._on_cancel[tag] = on_cancel
+        try:
+            self._call(
+                self.amqp.basic_consume,
+                queue,
+                consumer_tag=tag,
+                no_ack=no_ack,
+                exclusive=exclusive,
+                arguments=arguments,
+            )
+        except BaseException:
+            self._callbacks.pop(tag, None)
+            self._on_cancel.pop(tag, None)
+            raise
+        return tag
+
+    def cancel(self, consumer_tag: str) -> None:
+        """End a consumer; what it was given stays to be acked."""
+        self._on_cancel.pop(consumer_tag, None)
+        self._call(self.amqp.basic_cancel, consumer_tag)
+        self._callbacks.pop(consumer_tag, None)
+
+    def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
+        """Take one message of a queue, or None when it is empty."""
+        message = self._call(self.amqp.basic_get, queue, no_ack)
+        if message is None:
+            return None
+        properties = dict(message.properties)
+        if "application_headers" in properties:
+            properties["headers"] = properties.pop("application_headers")
+        info = message.delivery_info
+        body = message.body if isinstance(message.body, bytes) else message.body.encode()
+        return Delivery(
+            self, "", message.delivery_tag, info["redelivered"], info["exchange"], info["routing_key"], body, properties
+        )
+
+    def close(self) -> None:
+        """Close the channel; unacknowledged messages go back to their queues."""
+        if not self.is_open:
+            return
+        self.on_closed = None
+        try:
+            self._call(self.amqp.close)
+        finally:
+            self.is_open = False
+            self._link.forget(self)
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self._link.call(self, function, *args, **kwargs)

@@ -1,0 +1,320 @@
+"""FrameLink: a Link on an AMQP socket, with one reader and one writer.
+
+kombu connects (URL, TLS, SASL, tuning). Then one reader takes the socket: deliveries, returns and confirms of our
+channels are decoded by :mod:`frames`, every other frame goes to py-amqp, which keeps the topology methods. Nothing
+else ever reads, so declare, qos and consume may be called from any greenlet or thread.
+"""
+
+import logging
+import socket
+import ssl as ssl_module
+from collections import deque
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any
+
+import amqp
+import amqp.spec
+import kombu
+
+from rpcservice.amqp import frames
+from rpcservice.amqp.framechannel import FrameChannel
+from rpcservice.amqp.link import LinkChannel
+from rpcservice.concurrency import Backend
+from rpcservice.errors import ChannelClosed, ConnectionLost
+
+READ_SIZE = 256 * 1024
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a polite goodbye may take."""
+
+_CHANNEL_CLOSE = b"\x00\x14\x00\x28"
+_BASIC_CANCEL = b"\x00\x3c\x00\x1e"
+
+_log = logging.getLogger(__name__)
+
+_CERT_REQS = {
+    "none": ssl_module.CERT_NONE,
+    "optional": ssl_module.CERT_OPTIONAL,
+    "required": ssl_module.CERT_REQUIRED,
+}
+
+
+def tls_options(setting: bool | Mapping[str, Any] | None, hostname: str | None) -> dict[str, Any] | None:
+    """Turn ``AMQP_SSL`` into what py-amqp wants: the broker's certificate is verified unless told otherwise.
+
+    Args:
+        setting: True, or a mapping with ``ca_certs``, ``certfile``, ``keyfile``, ``cert_reqs`` ("none", "optional",
+            "required"), ``server_hostname`` ...; false or None for no TLS.
+        hostname: Who the certificate must be made out to, unless ``server_hostname`` says otherwise.
+    """
+    if not setting:
+        return None
+    options = dict(setting) if isinstance(setting, Mapping) else {}
+    required = options.get("cert_reqs", "required")
+    if isinstance(required, str):
+        required = _CERT_REQS[required.lower().removeprefix("cert_")]
+    options["cert_reqs"] = required
+    if required != ssl_module.CERT_NONE:
+        options.setdefault("server_hostname", hostname)
+    return options
+
+
+class FrameLink:
+    """A connection to an AMQP 0-9-1 broker.
+
+    Args:
+        uri: The broker, such as ``amqp://guest:guest@localhost:5672//``.
+        backend: Where the reader and the writer run.
+        ssl: As ``AMQP_SSL``.
+        login_method: SASL mechanism; None is PLAIN.
+        heartbeat: Seconds from one heartbeat to the next; 0 turns them off.
+        connect_timeout: Seconds that connecting may take.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        backend: Backend,
+        *,
+        ssl: bool | Mapping[str, Any] | None = None,
+        login_method: str | None = None,
+        heartbeat: float = 60,
+        connect_timeout: float = 10,
+    ) -> None:
+        self.uri = uri
+        self.backend = backend
+        self.on_lost: Callable[[Exception], None] | None = None
+        self.on_blocked: Callable[[str | None], None] | None = None
+        self.failure: ConnectionLost | None = None
+        self._ssl = ssl
+        self._login_method = login_method
+        self._heartbeat = heartbeat
+        self._connect_timeout = connect_timeout
+        self._channels: dict[int, FrameChannel] = {}
+        self._parser = frames.FrameParser(self._pass_on)
+        self._pending: deque[bytes] = deque()
+        self._to_write = backend.event()
+        self._ended = backend.event()
+        self._drained = backend.event()
+        self._is_closing = False
+        self._sync_lock = backend.lock()
+        self._awaited: FrameChannel | None = None
+        self._turn = backend.event()
+        self._turns = self._turns_seen = 0
+        self._bytes_in = self._frames_out = 0
+        self._amqp: Any = None
+        self._sock: Any = None
+
+    def connect(self) -> None:
+        """Connect and log in; gives control back when channels can be opened.
+
+        Raises:
+            ConnectionLost: The broker cannot be reached, refuses the login or the virtual host.
+        """
+        connection = kombu.Connection(
+            self.uri,
+            login_method=self._login_method,
+            heartbeat=self._heartbeat,
+            connect_timeout=self._connect_timeout,
+        )
+        uses_tls = self._ssl if self._ssl is not None else self.uri.startswith("amqps:")
+        connection.ssl = tls_options(uses_tls, connection.hostname) or False
+        try:
+            self._amqp = connection.transport.establish_connection()
+        except (OSError, amqp.exceptions.AMQPError) as exc:
+            raise ConnectionLost(f"cannot connect to {connection.as_uri()}: {_reason(exc)}") from exc
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Put our reader and writer in the place of py-amqp's."""
+        transport = self._amqp.transport
+        self._sock = transport.sock
+        self._sock.settimeout(None)
+        self.frame_max = int(self._amqp.frame_max)
+        transport.write = self._write_view
+        self._amqp.drain_events = self._await_turn
+        self._amqp._callbacks[amqp.spec.Connection.Blocked] = lambda reason: self._say_blocked(reason)
+        self._amqp._callbacks[amqp.spec.Connection.Unblocked] = lambda: self._say_blocked(None)
+        already_read = bytes(transport._read_buffer)
+        transport._read_buffer = b""
+        self.backend.spawn(self._read, already_read)
+        self.backend.spawn(self._write_all)
+        if self._amqp.heartbeat:
+            self.backend.spawn(self._beat, float(self._amqp.heartbeat))
+
+    def _say_blocked(self, reason: str | None) -> None:
+        if self.on_blocked is not None:
+            self.on_blocked(reason)
+
+    # Writing: whoever has a frame leaves it in a queue; the writer sends all that has gathered in one call.
+
+    def write(self, data: bytes) -> None:
+        """Leave bytes for the writer."""
+        self._frames_out += 1
+        self._pending.append(data)
+        if not self._to_write.is_set():
+            self._to_write.set()
+
+    def _write_view(self, data: Any) -> None:
+        self.write(bytes(data))
+
+    def _write_all(self) -> None:
+        pending, sendall = self._pending, self._sock.sendall
+        try:
+            while not self._ended.is_set():
+                self._to_write.wait()
+                self._to_write.clear()
+                while pending:
+                    batch = []
+                    while pending:
+                        batch.append(pending.popleft())
+                    sendall(b"".join(batch))
+        except (OSError, ValueError) as exc:
+            self.lose(ConnectionLost(f"writing to the broker failed: {_reason(exc)}"))
+        finally:
+            self._drained.set()
+
+    # Reading
+
+    def _read(self, data: bytes) -> None:
+        feed, recv = self._parser.feed, self._sock.recv
+        try:
+            while True:
+                if data:
+                    feed(data)
+                data = recv(READ_SIZE)
+                if not data:
+                    raise ConnectionLost("the broker closed the connection")
+                self._bytes_in += len(data)
+        except Exception as exc:
+            failure = exc if isinstance(exc, ConnectionLost) else ConnectionLost(f"connection lost: {_reason(exc)}")
+            failure.__cause__ = None if failure is exc else exc
+            self.lose(failure)
+        finally:
+            self._sock.close()
+
+    def _pass_on(self, kind: int, channel_id: int, payload: bytes) -> None:
+        """Handle a frame that is not hot: most go to py-amqp."""
+        channel = self._channels.get(channel_id)
+        if channel is not None and kind == 1:
+            signature = payload[:4]
+            if signature == _CHANNEL_CLOSE:
+                # py-amqp would open the channel again here, and wait for the answer in the reader.
+                self._close_channel(channel, payload)
+                return
+            if signature == _BASIC_CANCEL:
+                channel.cancelled(payload[5 : 5 + payload[4]].decode())
+                return
+        self._amqp.on_inbound_frame((kind, channel_id, payload))
+        self._end_turn()
+
+    def _close_channel(self, channel: FrameChannel, payload: bytes) -> None:
+        code = int.from_bytes(payload[4:6], "big")
+        text = payload[7 : 7 + payload[6]].decode("utf-8", "replace")
+        self.write(frames.channel_close_ok_frame(channel.number))
+        self.forget(channel)
+        channel.fail(ChannelClosed(code, text))
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        self._turns += 1
+        turn, self._turn = self._turn, self.backend.event()
+        turn.set()
+
+    def _await_turn(self, timeout: float | None = None) -> None:
+        """Stand in for py-amqp's ``drain_events``: wait until the reader has handled another frame."""
+        turn = self._turn
+        if self._turns == self._turns_seen and self.failure is None and not turn.wait(timeout):
+            raise TimeoutError("the broker did not answer in time")
+        self._turns_seen = self._turns
+        if self.failure is not None:
+            raise self.failure
+        if self._awaited is not None and self._awaited.failure is not None:
+            raise self._awaited.failure
+
+    def call(self, channel: FrameChannel | None, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Carry out a synchronous method of py-amqp; one at a time on a link.
+
+        Raises:
+            ChannelClosed: The broker refused it.
+            ConnectionLost: The connection is gone, or broke meanwhile.
+        """
+        with self._sync_lock:
+            failure = self.failure or (channel.failure if channel is not None else None)
+            if failure is not None:
+                raise failure
+            self._awaited = channel
+            try:
+                return function(*args, **kwargs)
+            except (amqp.exceptions.AMQPError, OSError, AttributeError, TypeError) as exc:
+                # py-amqp answers with AttributeError and the like when its connection has been collected.
+                raise self.failure or (channel.failure if channel is not None else None) or exc from exc
+            finally:
+                self._awaited = None
+
+    # Lifecycle
+
+    def channel(self, *, confirms: bool = False) -> LinkChannel:
+        """Open a channel; ``confirms`` has the broker confirm each message published on it."""
+        opened = self.call(None, self._amqp.channel)
+        channel = FrameChannel(self, opened, confirms=confirms)
+        self._channels[channel.number] = channel
+        self._parser.add_channel(channel.number, channel.delivered, channel.returned, channel.confirmed)
+        if confirms:
+            self.call(channel, opened.confirm_select)
+        return channel
+
+    def forget(self, channel: FrameChannel) -> None:
+        """Have nothing more to do with a channel that is closed."""
+        self._channels.pop(channel.number, None)
+        self._parser.remove_channel(channel.number)
+        if self._amqp.channels is not None:
+            channel.amqp.collect()
+
+    def _beat(self, interval: float) -> None:
+        """Send a heartbeat when nothing else was sent; drop the connection when nothing came for two intervals."""
+        sent, received, last_heard = -1, -1, monotonic()
+        while not self._ended.wait(interval / 2):
+            if self._frames_out == sent:
+                self.write(frames.HEARTBEAT)
+            sent = self._frames_out
+            if self._bytes_in != received:
+                received, last_heard = self._bytes_in, monotonic()
+            elif monotonic() - last_heard >= 1.5 * interval:
+                self.lose(ConnectionLost(f"the broker sent no heartbeat for {monotonic() - last_heard:.1f} s"))
+
+    def lose(self, failure: ConnectionLost) -> None:
+        """End because of a failure, once: everybody who waits learns of it."""
+        if self.failure is not None:
+            return
+        self.failure = failure
+        was_closing = self._is_closing
+        self._ended.set()
+        self._to_write.set()
+        self._shut_socket()
+        self._end_turn()
+        for channel in list(self._channels.values()):
+            channel.fail(failure)
+        self._channels.clear()
+        if self.on_lost is not None and not was_closing:
+            self.on_lost(failure)
+
+    def _shut_socket(self) -> None:
+        try:
+            # The reader closes it, for it may be waiting on it; this only wakes it.
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        except (OSError, TypeError) as exc:
+            _log.debug("socket was shut already: %s", exc)
+
+    def close(self) -> None:
+        """Send what waits to be sent, say goodbye and disconnect."""
+        if self._amqp is None or self.failure is not None:
+            return
+        self._is_closing = True
+        self.write(frames.CONNECTION_CLOSE)
+        self._ended.wait(CLOSE_TIMEOUT)
+        self.lose(ConnectionLost("the connection was closed by this process"))
+
+
+def _reason(exc: BaseException) -> str:
+    return f"{exc}" if f"{exc}" else type(exc).__name__

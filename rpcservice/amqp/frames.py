@@ -1,0 +1,398 @@
+"""AMQP 0-9-1 frames of the hot methods (publish, deliver, return, ack, nack) as pure functions on bytes.
+
+Frame layout: AMQP 0-9-1 section 4.2.3; content: 4.2.6; basic properties: section 1.8.
+"""
+
+from collections.abc import Callable, Mapping
+from struct import Struct
+from struct import error as StructError
+from typing import Any
+
+from amqp.exceptions import FrameSyntaxError
+from amqp.serialization import dumps as _dumps
+from amqp.serialization import loads as _loads
+
+from rpcservice.errors import MessageTooLarge, UnserializableValueError
+
+FRAME_OVERHEAD = 8
+"""Bytes of a frame beside its payload."""
+FRAME_END = 0xCE
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+SHORT_STRING_LIMIT = 255
+
+_METHOD, _HEADER, _BODY = 1, 2, 3
+
+_frame_head = Struct(">BHI")
+_header_head = Struct(">HHQ")
+_ack = Struct(">BHIHHQBB")
+_ULONGLONG = Struct(">Q")
+_ULONG = Struct(">I")
+_USHORT = Struct(">H")
+
+_PUBLISH = b"\x00\x3c\x00\x28\x00\x00"  # class 60, method 40, ticket 0
+_DELIVER = b"\x00\x3c\x00\x3c"
+_RETURN = b"\x00\x3c\x00\x32"
+_ACK = b"\x00\x3c\x00\x50"
+_NACK = b"\x00\x3c\x00\x78"
+
+# Wire order. The flag of the first is bit 15; kind "s" is a short string, "F" a table, "o" one octet, "L" 64 bits.
+_FIELDS = (
+    ("content_type", 0x8000, "s"),
+    ("content_encoding", 0x4000, "s"),
+    ("headers", 0x2000, "F"),
+    ("delivery_mode", 0x1000, "o"),
+    ("priority", 0x0800, "o"),
+    ("correlation_id", 0x0400, "s"),
+    ("reply_to", 0x0200, "s"),
+    ("expiration", 0x0100, "s"),
+    ("message_id", 0x0080, "s"),
+    ("timestamp", 0x0040, "L"),
+    ("type", 0x0020, "s"),
+    ("user_id", 0x0010, "s"),
+    ("app_id", 0x0008, "s"),
+    ("cluster_id", 0x0004, "s"),
+)
+_BYTES = tuple(bytes((number,)) for number in range(256))
+
+
+def short_string(text: str, what: str) -> bytes:
+    """Encode a short string: its length in one byte, then the text.
+
+    Raises:
+        MessageTooLarge: It has more than 255 bytes.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) > SHORT_STRING_LIMIT:
+        raise MessageTooLarge(
+            what, len(data), SHORT_STRING_LIMIT, "use a shorter one (AMQP keeps its length in a byte)"
+        )
+    return _BYTES[len(data)] + data
+
+
+def encode_table(table: Mapping[str, Any]) -> bytes:
+    """Encode a field table (AMQP 0-9-1 section 4.2.5.5), byte for byte as py-amqp does.
+
+    Raises:
+        MessageTooLarge: A key has more than 255 bytes.
+        UnserializableValueError: A value has a type that AMQP tables do not know.
+    """
+    parts = []
+    for key, value in table.items():
+        parts.append(short_string(key, f"header name {key[:40]!r}"))
+        if type(value) is str:
+            data = value.encode("utf-8", "surrogatepass")
+            parts.append(b"S" + _ULONG.pack(len(data)) + data)
+        elif type(value) is list and all(type(item) is str for item in value):
+            parts.append(_string_array(value))
+        else:
+            # Everything else is rare: py-amqp's own encoder, for a table of this one item, less its frame.
+            try:
+                parts.append(_dumps("F", ({"": value},))[5:])
+            except (FrameSyntaxError, StructError) as exc:
+                raise UnserializableValueError({key: value}) from exc
+    encoded = b"".join(parts)
+    return _ULONG.pack(len(encoded)) + encoded
+
+
+def _string_array(items: list[str]) -> bytes:
+    parts = []
+    for item in items:
+        data = item.encode("utf-8", "surrogatepass")
+        parts.append(b"S" + _ULONG.pack(len(data)) + data)
+    encoded = b"".join(parts)
+    return b"A" + _ULONG.pack(len(encoded)) + encoded
+
+
+def encode_properties(properties: Mapping[str, Any]) -> bytes:
+    """Encode basic properties: the flags and the values of those that are not None.
+
+    Raises:
+        MessageTooLarge: A short string has more than 255 bytes.
+        UnserializableValueError: A value is not of its property's type.
+    """
+    flags = 0
+    parts = [b""]
+    get = properties.get
+    for name, flag, kind in _FIELDS:
+        value = get(name)
+        if value is None:
+            continue
+        flags |= flag
+        if kind == "s":
+            data = str(value).encode("utf-8", "surrogatepass")
+            if len(data) > SHORT_STRING_LIMIT:
+                raise MessageTooLarge(f"property {name}", len(data), SHORT_STRING_LIMIT, "use a shorter one")
+            parts.append(_BYTES[len(data)])
+            parts.append(data)
+        elif kind == "o":
+            parts.append(_octet(name, value))
+        elif kind == "F":
+            parts.append(encode_table(value))
+        else:
+            parts.append(_ULONGLONG.pack(int(value)))
+    parts[0] = _USHORT.pack(flags)
+    return b"".join(parts)
+
+
+def _octet(name: str, value: Any) -> bytes:
+    if not isinstance(value, int) or not 0 <= value <= 255:
+        raise UnserializableValueError({name: value})
+    return _BYTES[value]
+
+
+def decode_properties(data: bytes, offset: int = 0) -> dict[str, Any]:
+    """Decode basic properties into a mapping that has only those that were sent."""
+    flags = _USHORT.unpack_from(data, offset)[0]
+    offset += 2
+    properties: dict[str, Any] = {}
+    for name, flag, kind in _FIELDS:
+        if not flags & flag:
+            continue
+        if kind == "s":
+            stop = offset + 1 + data[offset]
+            properties[name] = data[offset + 1 : stop].decode("utf-8", "surrogatepass")
+            offset = stop
+        elif kind == "o":
+            properties[name] = data[offset]
+            offset += 1
+        elif kind == "F":
+            stop = offset + 4 + _ULONG.unpack_from(data, offset)[0]
+            properties[name] = decode_table(data, offset, stop)
+            offset = stop
+        else:
+            properties[name] = _ULONGLONG.unpack_from(data, offset)[0]
+            offset += 8
+    return properties
+
+
+def decode_table(data: bytes, offset: int, stop: int) -> dict[str, Any]:
+    """Decode the field table that lies in ``data[offset:stop]``, its length first."""
+    table: dict[str, Any] = {}
+    position = offset + 4
+    while position < stop:
+        start = position + 1
+        position = start + data[position]
+        kind = data[position]
+        if kind == 0x53:  # S, a long string
+            end = position + 5 + _ULONG.unpack_from(data, position + 1)[0]
+            try:
+                value: Any = data[position + 5 : end].decode()
+            except UnicodeDecodeError:
+                value = data[position + 5 : end]
+            table[data[start:position].decode("utf-8", "surrogatepass")] = value
+            position = end
+        else:
+            # py-amqp's decoder for the one item, as a table of its own.
+            end = _end_of_item(data, position)
+            item = data[start - 1 : end]
+            table.update(_loads("F", _ULONG.pack(len(item)) + item, 0)[0][0])
+            position = end
+    return table
+
+
+_SIZES = {
+    code: size
+    for size, codes in ((0, "V"), (1, "tbB"), (2, "sUu"), (4, "Iif"), (5, "D"), (8, "LldT"))
+    for code in codes
+}
+
+
+def _end_of_item(data: bytes, position: int) -> int:
+    code = chr(data[position])
+    if code in "SAFx":
+        return position + 5 + int(_ULONG.unpack_from(data, position + 1)[0])
+    try:
+        return position + 1 + _SIZES[code]
+    except KeyError:
+        raise FrameSyntaxError(f"Unknown value in table: {code!r}") from None
+
+
+def publish_head(channel: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:
+    """Encode the method frame of ``basic.publish``; the same for every message of one kind.
+
+    Raises:
+        MessageTooLarge: The exchange's name or the routing key has more than 255 bytes.
+    """
+    payload = b"".join(
+        (
+            _PUBLISH,
+            short_string(exchange, "exchange name"),
+            short_string(routing_key, "routing key"),
+            b"\x01" if mandatory else b"\x00",
+        )
+    )
+    return _frame_head.pack(_METHOD, channel, len(payload)) + payload + b"\xce"
+
+
+def encode_content(channel: int, properties: bytes, body: bytes, frame_max: int) -> bytes:
+    """Encode the header frame and the body frames of a message.
+
+    Args:
+        channel: The channel's number.
+        properties: What :func:`encode_properties` gave.
+        body: The body.
+        frame_max: The largest frame that the connection allows, in bytes.
+
+    Raises:
+        MessageTooLarge: The properties do not fit into one frame.
+    """
+    size = 12 + len(properties)
+    room = frame_max - FRAME_OVERHEAD
+    if size > room:
+        raise MessageTooLarge(
+            "headers",
+            size,
+            room,
+            "send less in headers (AMQP wants them in one frame), or raise the broker's frame_max",
+        )
+    header = (_frame_head.pack(_HEADER, channel, size), _header_head.pack(60, 0, len(body)), properties, b"\xce")
+    if len(body) <= room:
+        if not body:
+            return b"".join(header)
+        return b"".join((*header, _frame_head.pack(_BODY, channel, len(body)), body, b"\xce"))
+    parts = list(header)
+    for start in range(0, len(body), room):
+        piece = body[start : start + room]
+        parts += (_frame_head.pack(_BODY, channel, len(piece)), piece, b"\xce")
+    return b"".join(parts)
+
+
+def ack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
+    """Encode ``basic.ack``."""
+    return _ack.pack(_METHOD, channel, 13, 60, 80, delivery_tag, multiple, FRAME_END)
+
+
+def nack_frame(channel: int, delivery_tag: int, multiple: bool, requeue: bool) -> bytes:
+    """Encode ``basic.nack`` (a RabbitMQ extension: ``basic.reject`` with ``multiple``)."""
+    return _ack.pack(_METHOD, channel, 13, 60, 120, delivery_tag, multiple | requeue << 1, FRAME_END)
+
+
+def decode_deliver(method: bytes) -> tuple[str, int, bool, str, str]:
+    """Decode ``basic.deliver``: consumer tag, delivery tag, redelivered, exchange, routing key."""
+    stop = 5 + method[4]
+    consumer_tag = method[5:stop].decode()
+    delivery_tag = _ULONGLONG.unpack_from(method, stop)[0]
+    redelivered = method[stop + 8] & 1 == 1
+    exchange, offset = _read_short(method, stop + 9)
+    routing_key, _ = _read_short(method, offset)
+    return consumer_tag, delivery_tag, redelivered, exchange, routing_key
+
+
+def decode_return(method: bytes) -> tuple[int, str, str, str]:
+    """Decode ``basic.return``: code, text, exchange, routing key."""
+    code = _USHORT.unpack_from(method, 4)[0]
+    text, offset = _read_short(method, 6)
+    exchange, offset = _read_short(method, offset)
+    routing_key, _ = _read_short(method, offset)
+    return code, text, exchange, routing_key
+
+
+def _read_short(data: bytes, offset: int) -> tuple[str, int]:
+    stop = offset + 1 + data[offset]
+    return data[offset + 1 : stop].decode("utf-8", "surrogatepass"), stop
+
+
+class FrameError(Exception):
+    """Raised when the bytes from the broker are no frames."""
+
+
+ContentHandler = Callable[[bytes, bytes, bytes], None]
+"""Called with the method's payload, the header's payload and the body."""
+ConfirmHandler = Callable[[int, bool, bool], None]
+"""Called with the delivery tag, multiple, and whether it was an ack."""
+
+
+class FrameParser:
+    """Cuts a stream of bytes into frames and hands on the hot ones of known channels, complete with their content.
+
+    Args:
+        pass_on: Called with (type, channel, payload) of every other frame.
+    """
+
+    def __init__(self, pass_on: Callable[[int, int, bytes], None]) -> None:
+        self._pass_on = pass_on
+        self._rest = b""
+        self._partial: dict[int, list[Any]] = {}
+        self._deliver: dict[int, ContentHandler] = {}
+        self._return: dict[int, ContentHandler] = {}
+        self._confirm: dict[int, ConfirmHandler] = {}
+
+    def add_channel(
+        self, channel: int, deliver: ContentHandler, returned: ContentHandler, confirm: ConfirmHandler
+    ) -> None:
+        """Take over the hot methods of a channel."""
+        self._deliver[channel] = deliver
+        self._return[channel] = returned
+        self._confirm[channel] = confirm
+
+    def remove_channel(self, channel: int) -> None:
+        """Leave a channel alone again."""
+        for table in (self._deliver, self._return, self._confirm, self._partial):
+            table.pop(channel, None)
+
+    def feed(self, data: bytes) -> None:
+        """Take in what was read and handle every frame that is complete.
+
+        Raises:
+            FrameError: A frame does not end where it says.
+        """
+        if self._rest:
+            data = self._rest + data
+        position, end = 0, len(data)
+        unpack_head = _frame_head.unpack_from
+        while end - position >= FRAME_OVERHEAD:
+            kind, channel, size = unpack_head(data, position)
+            start = position + 7
+            stop = start + size
+            if stop >= end:
+                break
+            if data[stop] != FRAME_END:
+                raise FrameError(f"frame of type {kind} on channel {channel} does not end after {size} bytes")
+            if kind == _METHOD:
+                self._method(channel, data[start:stop])
+            elif (kind != _BODY and kind != _HEADER) or channel not in self._partial:
+                self._pass_on(kind, channel, data[start:stop])
+            else:
+                self._content(kind, channel, data[start:stop])
+            position = stop + 1
+        self._rest = data[position:]
+
+    def _method(self, channel: int, payload: bytes) -> None:
+        signature = payload[:4]
+        if signature == _DELIVER and channel in self._deliver:
+            self._partial[channel] = [self._deliver[channel], payload]
+        elif (signature in (_ACK, _NACK)) and channel in self._confirm:
+            tag = _ULONGLONG.unpack_from(payload, 4)[0]
+            self._confirm[channel](tag, payload[12] & 1 == 1, signature == _ACK)
+        elif signature == _RETURN and channel in self._return:
+            self._partial[channel] = [self._return[channel], payload]
+        else:
+            self._pass_on(_METHOD, channel, payload)
+
+    def _content(self, kind: int, channel: int, payload: bytes) -> None:
+        partial = self._partial[channel]
+        if kind == _HEADER:
+            missing = _ULONGLONG.unpack_from(payload, 4)[0]
+            if not missing:
+                del self._partial[channel]
+                partial[0](partial[1], payload, b"")
+                return
+            partial += (payload, missing, [])
+            return
+        handler, method, header, missing, pieces = partial
+        missing -= len(payload)
+        if missing > 0:
+            pieces.append(payload)
+            partial[3] = missing
+            return
+        del self._partial[channel]
+        handler(method, header, b"".join((*pieces, payload)) if pieces else payload)
+
+
+def channel_close_ok_frame(channel: int) -> bytes:
+    """Encode ``channel.close-ok``."""
+    return _frame_head.pack(_METHOD, channel, 4) + b"\x00\x14\x00\x29\xce"
+
+
+CONNECTION_CLOSE = _frame_head.pack(_METHOD, 0, 11) + b"\x00\x0a\x00\x32" + b"\x00\xc8\x00" + b"\x00\x00\x00\x00\xce"
+"""``connection.close`` with code 200: a goodbye without a complaint."""
