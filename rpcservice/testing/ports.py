@@ -35,3 +35,12 @@ def speaks_amqp(port: int, timeout: float = 2) -> bool:
             return probe.recv(1) == b"\x01"
     except OSError:
         return False
+
+
+def is_open(port: int, timeout: float = 2) -> bool:
+    """Say whether somebody listens on that port of this host."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout).close()
+    except OSError:
+        return False
+    return True

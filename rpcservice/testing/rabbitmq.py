@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from rpcservice.errors import BrokerUnavailable, MissingExtra
 from rpcservice.testing.certificates import Certificates, make_certificates
 from rpcservice.testing.erlang import ErlangShell
-from rpcservice.testing.ports import free_ports, speaks_amqp
+from rpcservice.testing.ports import free_ports, is_open, speaks_amqp
 
 USER = "guest"
 _READY_PAUSE = 0.05
@@ -112,11 +112,14 @@ class RabbitMQNode:
             self._process = self._spawn([str(self._server)], output)
         self._watch()
         deadline = time.monotonic() + timeout
-        while not all(speaks_amqp(port) for port in self._plain_ports()):
-            if not self.is_running or time.monotonic() > deadline:
-                why = "did not answer in time" if self.is_running else f"ended with {self._process.returncode}"
+        while not (speaks_amqp(self.port) and (self.tls_port is None or is_open(self.tls_port))):
+            code = self._process.poll()
+            if code is not None or time.monotonic() > deadline:
+                why = "did not answer in time" if code is None else f"ended with exit code {code}"
                 self.kill()
-                raise BrokerUnavailable(f"the private RabbitMQ node {self.name} {why}; its log ends:\n{self.log_tail()}")
+                raise BrokerUnavailable(
+                    f"the private RabbitMQ node {self.name} {why}; its log ends:\n{self.log_tail()}"
+                )
             time.sleep(_READY_PAUSE)
 
     def stop(self, timeout: float = 30) -> None:
@@ -181,9 +184,6 @@ class RabbitMQNode:
             # The pipe closes with this process; nothing is ever written to it.
             script = 'read _; kill -9 $(cat guarded); cd /; rm -rf "$0"'
             self._guard = self._spawn(["sh", "-c", script, str(self.folder)], subprocess.DEVNULL, subprocess.PIPE)
-
-    def _plain_ports(self) -> list[int]:
-        return [self.port]
 
     # Settings
 
@@ -261,7 +261,7 @@ class RabbitMQNode:
         name = name or f"test-{secrets.token_hex(6)}"
         binary = _binary(name)
         made = self.evaluate(
-            f"ok = rabbit_vhost:add({binary}, <<\"test\">>), ok = rabbit_auth_backend_internal:set_permissions("
+            f'ok = rabbit_vhost:add({binary}, <<"test">>), ok = rabbit_auth_backend_internal:set_permissions('
             f'<<"{USER}">>, {binary}, <<".*">>, <<".*">>, <<".*">>, <<"test">>), true'
         )
         if made is not True:
@@ -289,7 +289,9 @@ class RabbitMQNode:
             command, env=self._environment(), capture_output=True, text=True, timeout=timeout, check=False
         )
         if done.returncode:
-            raise BrokerUnavailable(f"rabbitmqctl {' '.join(args)} failed: {done.stderr.strip() or done.stdout.strip()}")
+            raise BrokerUnavailable(
+                f"rabbitmqctl {' '.join(args)} failed: {done.stderr.strip() or done.stdout.strip()}"
+            )
         return done.stdout
 
     def connections(self, vhost: str | None = None) -> list[dict[str, Any]]:
@@ -351,8 +353,6 @@ def vhost_name(vhost: str) -> str:
     """Give a virtual host's name, from the name itself or from a URI."""
     if "://" not in vhost:
         return vhost
-    from urllib.parse import unquote, urlsplit
-
     return unquote(urlsplit(vhost).path[1:]) or "/"
 
 
