@@ -131,7 +131,7 @@ class GreenEvent:
         self._hub = hub
         self._getcurrent = getcurrent
         self._flag = False
-        self._waiters: list[Any] = []
+        self._waiters: list[_Waiter] = []
 
     def is_set(self) -> bool:
         """Say whether the flag is up."""
@@ -148,25 +148,39 @@ class GreenEvent:
         self._flag = False
 
     def _wake(self) -> None:
-        # A waiter whose time ran out has left the list already: nobody is switched to twice.
-        while self._waiters:
-            self._waiters.pop().switch()
+        # A new list first: who is woken may wait here again at once, and is not to be woken twice.
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            greenlet = waiter.greenlet
+            if greenlet is not None:
+                waiter.is_woken = True
+                greenlet.switch()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is up, at most ``timeout`` seconds; False when the time ran out."""
         if self._flag:
             return True
         current = self._getcurrent()
+        waiter = _Waiter(current)
         timer = None if timeout is None else self._hub.schedule_call_global(timeout, current.switch)
-        self._waiters.append(current)
+        self._waiters.append(waiter)
         try:
             self._hub.switch()
         finally:
+            waiter.greenlet = None
             if timer is not None:
                 timer.cancel()
-            if current in self._waiters:
-                self._waiters.remove(current)
-        return self._flag
+            if not waiter.is_woken:
+                self._waiters = [other for other in self._waiters if other is not waiter]
+        return waiter.is_woken
+
+
+class _Waiter:
+    __slots__ = ("greenlet", "is_woken")
+
+    def __init__(self, greenlet: Any) -> None:
+        self.greenlet = greenlet
+        self.is_woken = False
 
 
 class GreenTask:

@@ -302,8 +302,8 @@ class FrameLink:
     def _shut_socket(self) -> None:
         try:
             # The reader closes it, for it may be waiting on it; this only wakes it.
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-        except (OSError, TypeError) as exc:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError as exc:
             _log.debug("socket was shut already: %s", exc)
 
     def close(self) -> None:
