@@ -97,6 +97,10 @@ class Backend(Protocol):
         """Run ``function`` beside the caller with empty context variables, at the least cost; it must not raise."""
         ...
 
+    def can_use_sockets(self) -> bool:
+        """Say whether waiting on an ordinary socket lets others run."""
+        ...
+
     def current(self) -> Any:
         """Give a handle on the caller itself, for :meth:`kill`."""
         ...
@@ -232,6 +236,7 @@ class GreenBackend:
         self._hub = eventlet.hubs.get_hub()
         self._hubs = eventlet.hubs
         self._semaphore = eventlet.semaphore.Semaphore
+        self._is_patched = eventlet.patcher.is_monkey_patched
         self._eventlet_kill = eventlet.greenthread.kill
         self._eventlet_sleep = eventlet.greenthread.sleep
         self._greenlet = greenlet.greenlet
@@ -294,6 +299,10 @@ class GreenBackend:
             while self._posted:
                 function, args = self._posted.popleft()
                 self._hub.schedule_call_global(0, function, *args)
+
+    def can_use_sockets(self) -> bool:
+        """Say whether the process is monkey-patched."""
+        return bool(self._is_patched("socket"))
 
     def current(self) -> Any:
         """Give the greenlet that calls."""
@@ -361,6 +370,10 @@ class ThreadBackend:
     def start(self, function: Callable[..., object], *args: object) -> None:
         """Start a daemon thread."""
         threading.Thread(target=function, args=args, daemon=True).start()
+
+    def can_use_sockets(self) -> bool:
+        """Say yes."""
+        return True
 
     def current(self) -> Any:
         """Give the calling thread."""

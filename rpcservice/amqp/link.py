@@ -16,9 +16,20 @@ type, user_id, app_id."""
 
 
 class Message:
-    """A message on its way out."""
+    """A message on its way out.
 
-    __slots__ = ("body", "exchange", "mandatory", "properties", "routing_key")
+    Attributes:
+        exchange: Where it goes; the empty name is the default exchange, which routes to the queue named by the key.
+        routing_key: By what the exchange routes it.
+        body: The encoded body.
+        properties: AMQP basic properties.
+        mandatory: The broker is to return it when no queue takes it.
+        timeout: Seconds that the sender may wait; None is without end. Only for requests.
+        channel: The channel to use; None leaves it to the sender.
+        on_done: Called with None or the error when the broker has confirmed it.
+    """
+
+    __slots__ = ("body", "channel", "exchange", "mandatory", "on_done", "properties", "routing_key", "timeout")
 
     def __init__(
         self, exchange: str, routing_key: str, body: bytes, properties: Properties, mandatory: bool = False
@@ -28,6 +39,9 @@ class Message:
         self.body = body
         self.properties = properties
         self.mandatory = mandatory
+        self.timeout: float | None = None
+        self.channel: LinkChannel | None = None
+        self.on_done: Callable[[Exception | None], None] | None = None
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -260,4 +274,6 @@ class Link(Protocol):
 class LinkFactory(Protocol):
     """How a kind of link is made."""
 
-    def __call__(self, uri: str, backend: Backend, **options: Any) -> Link: ...
+    def __call__(self, uri: str, backend: Backend, **options: Any) -> Link:
+        """Make a link to the broker at ``uri`` that waits by way of ``backend``."""
+        ...

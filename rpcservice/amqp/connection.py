@@ -1,0 +1,321 @@
+"""AmqpConnection: the process's connection to a broker, over a Link; connects, reconnects, rebuilds channels."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from time import monotonic
+from typing import Any, NamedTuple
+
+from kombu.utils.url import sanitize_url
+
+from rpcservice.amqp.link import Link, LinkChannel
+from rpcservice.concurrency import Backend
+from rpcservice.config import Settings
+from rpcservice.core.resource import Resource
+from rpcservice.errors import BrokerUnavailable, ChannelClosed, ConfigError, ConnectionLost
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds between attempts to connect: they grow from the first to the longest."""
+RESOURCE_LOCKED = 405
+
+_log = logging.getLogger(__name__)
+
+
+class ConnectionKey(NamedTuple):
+    """What tells one connection of a process from another."""
+
+    uri: str
+    ssl: tuple[tuple[str, Any], ...] | bool | None
+    login_method: str | None
+    role: str = "shared"
+
+
+def connection_key(
+    config: Settings,
+    *,
+    uri: str | None = None,
+    ssl: bool | Mapping[str, Any] | None = None,
+    login_method: str | None = None,
+    publishes: bool = False,
+) -> ConnectionKey:
+    """Give the key of the connection to use; what is not said comes from the configuration.
+
+    Args:
+        config: The settings.
+        uri: Another broker than ``AMQP_URI``.
+        ssl: As ``AMQP_SSL``.
+        login_method: As ``LOGIN_METHOD``.
+        publishes: It is for publishing, which has a connection of its own where the configuration says so.
+    """
+    tls = ssl if ssl is not None else (config.amqp_ssl if uri is None else None)
+    return ConnectionKey(
+        uri or config.amqp_uri,
+        tuple(sorted(tls.items())) if isinstance(tls, Mapping) else tls,
+        login_method or config.login_method,
+        "publish" if publishes and config.publish_connection == "dedicated" else "shared",
+    )
+
+
+def make_link(key: ConnectionKey, uri: str, config: Settings, backend: Backend) -> Link:
+    """Give the kind of link that reaches this broker.
+
+    Raises:
+        ConfigError: Services in this process cannot use sockets, since it is not monkey-patched.
+    """
+    if uri.startswith("memory:"):
+        from rpcservice.amqp.memory import MemoryLink
+
+        return MemoryLink(uri, backend)
+    if not backend.can_use_sockets():
+        raise ConfigError(
+            f"services on {sanitize_url(uri)} need eventlet's patched sockets: start them with `rpcservice run`, "
+            "or call eventlet.monkey_patch() before anything else; in tests, `pytest -p rpcservice.testing.patch`"
+        )
+    options: dict[str, Any] = {
+        "ssl": dict(key.ssl) if isinstance(key.ssl, tuple) else key.ssl,
+        "login_method": key.login_method,
+        "heartbeat": config.heartbeat,
+    }
+    if config.link == "channel" or not uri.startswith(("amqp:", "amqps:", "pyamqp:")):
+        from rpcservice.amqp.channellink import ChannelLink
+
+        return ChannelLink(uri, backend, **options)
+    from rpcservice.amqp.framelink import FrameLink
+
+    return FrameLink(uri, backend, **options)
+
+
+def pauses() -> Iterator[float]:
+    """Give growing pauses, in seconds, without end."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+class ManagedChannel:
+    """A channel that is opened again whenever it or its connection is lost.
+
+    Args:
+        connection: Whose channel it is.
+        name: For the log.
+        on_open: Declares and consumes on a channel that has just been opened; may wait.
+        on_ready: Called after that, when the channel is in use; must not wait.
+        on_lost: Called once each time the channel is lost; must not wait.
+        confirms: The broker is to confirm what is published on it.
+    """
+
+    def __init__(
+        self,
+        connection: "AmqpConnection",
+        name: str,
+        *,
+        on_open: Callable[[LinkChannel], None],
+        on_ready: Callable[[LinkChannel], None] | None = None,
+        on_lost: Callable[[Exception], None] | None = None,
+        confirms: bool = False,
+    ) -> None:
+        self.name = name
+        self.current: LinkChannel | None = None
+        self._connection = connection
+        self._on_open = on_open
+        self._on_ready = on_ready
+        self._on_lost = on_lost
+        self._confirms = confirms
+        self._ready = connection.backend.event()
+
+    def open(self, link: Link) -> None:
+        """Open and set up; carried out by the connection."""
+        channel = link.channel(confirms=self._confirms)
+        channel.on_closed = lambda failure: self._lose(channel, failure)
+        self._on_open(channel)
+        self.current = channel
+        self._ready.set()
+        if self._on_ready is not None:
+            self._on_ready(channel)
+
+    def _lose(self, channel: LinkChannel, failure: Exception) -> None:
+        if channel is not self.current:
+            return
+        self.current = None
+        self._ready.clear()
+        if isinstance(failure, ChannelClosed):
+            _log.error("channel for %s: %s; it is opened again", self.name, failure)
+        if self._on_lost is not None:
+            self._on_lost(failure)
+        self._connection.call_attention()
+
+    def reopen(self) -> None:
+        """Close the channel, and have it opened and set up anew; does not wait."""
+        channel = self.current
+        if channel is not None:
+            self._lose(channel, ConnectionLost(f"the channel for {self.name} is set up anew"))
+            self._connection.backend.spawn(channel.close)
+
+    def wait(self, deadline: float | None) -> LinkChannel:
+        """Give the channel, waiting for it until ``deadline`` on the monotonic clock (None: for ever).
+
+        Raises:
+            ConnectionLost: It did not come back in time; nothing was sent.
+        """
+        while self.current is None:
+            remaining = None if deadline is None else deadline - monotonic()
+            if (remaining is not None and remaining <= 0) or not self._ready.wait(remaining):
+                reason = self._connection.health() or "the connection is being set up again"
+                raise ConnectionLost(f"nothing was sent: {reason}", maybe_executed=False)
+            if self._connection.is_stopping:
+                raise ConnectionLost("nothing was sent: this process is stopping", maybe_executed=False)
+        return self.current
+
+    def stop_waiting(self) -> None:
+        """Wake who waits: it will not come back."""
+        self._ready.set()
+
+
+class AmqpConnection(Resource):
+    """One connection to one broker for all services of a process; its key is a :class:`ConnectionKey`."""
+
+    key: ConnectionKey
+
+    def setup(self) -> None:
+        """Prepare; nothing is connected before the start."""
+        self.link: Link | None = None
+        self.is_stopping = False
+        self._uris = self.key.uri.split(";")
+        self._channels: list[ManagedChannel] = []
+        self._attention = self.backend.event()
+        self._started = self.backend.event()
+        self._ended = self.backend.event()
+        self._startup_error: Exception | None = None
+        self._reason: str | None = "not connected yet"
+        self._blocked: str | None = None
+        self._was_connected = False
+
+    @property
+    def name(self) -> str:
+        """The broker's URI, its password hidden."""
+        return str(sanitize_url(self._uris[0]))
+
+    def add_channel(self, channel: ManagedChannel) -> ManagedChannel:
+        """Have a channel opened with the connection, and after those that were added before."""
+        self._channels.append(channel)
+        self.call_attention()
+        return channel
+
+    def call_attention(self) -> None:
+        """Have the connection look for what is to be opened."""
+        self._attention.set()
+
+    def start(self) -> None:
+        """Connect; waits for the broker at most ``startup_timeout`` seconds.
+
+        Raises:
+            BrokerUnavailable: It could not be reached in time.
+            ChannelClosed: It refused what the services declare.
+        """
+        self.backend.spawn(self._run)
+        is_up = self._started.wait(self.config.startup_timeout)
+        if self._startup_error is not None:
+            raise self._startup_error
+        if not is_up:
+            self.kill()
+            raise BrokerUnavailable(
+                f"no connection to the broker at {self.name} within {self.config.startup_timeout:g} s: {self._reason}; "
+                "start it, correct AMQP_URI, or raise startup_timeout"
+            )
+
+    def _run(self) -> None:
+        pausing = pauses()
+        while not self.is_stopping:
+            try:
+                self._bring_up()
+            except (ConnectionLost, ChannelClosed, ConfigError) as exc:
+                if self._gives_up(exc):
+                    return
+                self._reason = f"{exc}"
+                if self.link is None:
+                    self._uris.append(self._uris.pop(0))
+                pause = next(pausing)
+                _log.warning("broker at %s: %s; trying again in %g s", self.name, exc, pause)
+                self._pause(pause)
+                continue
+            pausing = pauses()
+            self._attention.wait()
+            self._attention.clear()
+        self._ended.set()
+
+    def _gives_up(self, exc: Exception) -> bool:
+        """Say whether a failure at the start is one that does not go away by itself."""
+        is_final = isinstance(exc, ConfigError) or (isinstance(exc, ChannelClosed) and exc.code != RESOURCE_LOCKED)
+        if self._was_connected or not is_final:
+            return False
+        self._startup_error = exc
+        self._ended.set()
+        self._started.set()
+        return True
+
+    def _pause(self, seconds: float) -> None:
+        deadline = monotonic() + seconds
+        while not self.is_stopping and self._attention.wait(max(0, deadline - monotonic())):
+            # Channels that call for attention meanwhile are looked at with the next attempt.
+            self._attention.clear()
+            if self.link is not None:
+                return
+
+    def _bring_up(self) -> None:
+        """Connect if need be, and open every channel that is not open."""
+        if self.link is None:
+            link = make_link(self.key, self._uris[0], self.config, self.backend)
+            link.on_lost = self._lose
+            link.on_blocked = self._set_blocked
+            link.connect()
+            self.link = link
+        for channel in self._channels:
+            if channel.current is None:
+                channel.open(self.link)
+        if self._reason is not None:
+            self._reason = None
+            _log.info("connected to the broker at %s%s", self.name, " again" if self._was_connected else "")
+        self._was_connected = True
+        self._started.set()
+
+    def _lose(self, failure: Exception) -> None:
+        self.link = None
+        self._blocked = None
+        self._reason = f"{failure}"
+        if not self.is_stopping:
+            _log.error("broker at %s: %s; connecting again", self.name, failure)
+        self.call_attention()
+
+    def _set_blocked(self, reason: str | None) -> None:
+        self._blocked = reason
+        if reason is None:
+            _log.warning("the broker at %s takes messages again", self.name)
+        else:
+            _log.error("the broker at %s takes no messages: %s; what is published waits", self.name, reason)
+
+    def health(self) -> str | None:
+        """Say why the broker cannot be used, or None."""
+        if self._reason is not None:
+            return f"broker at {self.name}: {self._reason}"
+        if self._blocked is not None:
+            return f"broker at {self.name} takes no messages: {self._blocked}"
+        return None
+
+    def stop(self) -> None:
+        """Say goodbye to the broker."""
+        self._end()
+        if self.link is not None:
+            self.link.close()
+
+    def kill(self) -> None:
+        """Disconnect without waiting."""
+        self._end()
+        if self.link is not None:
+            self.backend.spawn(self.link.close)
+
+    def _end(self) -> None:
+        self.is_stopping = True
+        self._reason = "this process is stopping"
+        for channel in self._channels:
+            channel.stop_waiting()
+        self._attention.set()

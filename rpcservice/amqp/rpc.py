@@ -1,0 +1,385 @@
+"""@rpc, the entrypoint that answers calls, and ServiceRpc and ClusterRpc, the dependencies that make them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from rpcservice.amqp.codec import Codec, Codecs
+from rpcservice.amqp.connection import connection_key
+from rpcservice.amqp.consumer import Consumer, ServiceChannel
+from rpcservice.amqp.link import Delivery, LinkChannel, Message, Properties
+from rpcservice.amqp.message import (
+    APP_ID,
+    PERSISTENT,
+    TRANSIENT,
+    check_size,
+    context_from_headers,
+    headers_from_context,
+    properties_for,
+    request_arguments,
+)
+from rpcservice.amqp.replies import ReplyListener, RpcCall
+from rpcservice.amqp.sender import ConfirmedSender
+from rpcservice.core.context import WorkerContext, new_id
+from rpcservice.core.dependency import DependencyProvider
+from rpcservice.core.entrypoint import Entrypoint
+from rpcservice.core.extension import Host
+from rpcservice.core.faults import error_to_data
+from rpcservice.core.resource import Resource
+from rpcservice.errors import BadRequest, MessageTooLarge, MethodNotFound
+
+__all__ = ("ClusterRpc", "Rpc", "RpcCall", "ServiceRpc", "rpc")
+
+_log = logging.getLogger(__name__)
+
+
+class Responder(Resource):
+    """Answers requests: to our own callers on the channel that then acks, to others with a confirm before the ack.
+
+    Our callers fail at once when the connection breaks, so a lost reply is found out; nameko's wait for ever.
+    """
+
+    def setup(self) -> None:
+        """Ask for the serializers and for a sender with confirms."""
+        self.codecs = self.resources.get(Codecs)
+        self._sender = self.resources.get(ConfirmedSender, connection_key(self.config, publishes=True))
+        self._exchange = self.config.rpc_exchange
+        self._sender.declare(lambda channel: channel.declare_exchange(self._exchange, "topic", durable=True))
+
+    def encode(self, request: Delivery, result: Any, error: BaseException | None) -> tuple[Codec, bytes]:
+        """Encode an outcome in the request's own serializer.
+
+        Raises:
+            UnserializableValueError: The result cannot be encoded.
+            MessageTooLarge: The reply would have more than ``max_message_size`` bytes.
+        """
+        codec = self.codecs.for_type(request.properties.get("content_type"))
+        if error is None:
+            return codec, check_size(codec.encode({"result": result, "error": None}), self.config.max_message_size)
+        fault = error_to_data(error, send_traceback=self.config.send_traceback)
+        body = codec.encode({"result": None, "error": fault})
+        if len(body) > self.config.max_message_size:
+            too_large = MessageTooLarge("error reply", len(body), self.config.max_message_size)
+            body = codec.encode({"result": None, "error": error_to_data(too_large)})
+        return codec, body
+
+    def reply(self, request: Delivery, codec: Codec, body: bytes) -> Message | None:
+        """Make the reply to a request; None where nobody asked for one."""
+        reply_to = request.properties.get("reply_to")
+        if reply_to is None:
+            _log.info("request %s has no reply_to: its result is dropped", request.routing_key)
+            return None
+        is_ours = request.properties.get("app_id") == APP_ID
+        properties = properties_for(codec, delivery_mode=TRANSIENT if is_ours else PERSISTENT)
+        properties["headers"] = {}
+        properties["message_id"] = new_id()
+        if "correlation_id" in request.properties:
+            properties["correlation_id"] = request.properties["correlation_id"]
+        message = Message(self._exchange, reply_to, body, properties)
+        message.channel = request.channel if is_ours else None
+        message.on_done = None if is_ours else _ack_when_confirmed(request)
+        return message
+
+    def send(self, message: Message) -> None:
+        """Send a reply on the channel that is to ack the request, or with a confirm."""
+        if message.channel is not None:
+            message.channel.publish(message)
+        else:
+            self._sender.send(message, message.on_done or (lambda error: None))
+
+
+def _ack_when_confirmed(request: Delivery) -> Callable[[Exception | None], None]:
+    def on_done(error: Exception | None) -> None:
+        if error is not None:
+            _log.error("the reply to %s was not taken by the broker: %s", request.routing_key, error)
+            request.reject(requeue=not request.redelivered)
+        else:
+            request.ack()
+
+    return on_done
+
+
+class RpcConsumer(Resource):
+    """The request queue of one service, all of its methods together; its key is the service's name."""
+
+    key: str
+
+    def setup(self) -> None:
+        """Prepare; the queue is declared with the connection."""
+        self.methods: dict[str, Rpc] = {}
+        self._host: Host | None = None
+        self.responder = self.resources.get(Responder)
+        self._codecs = self.responder.codecs
+
+    def add(self, entrypoint: "Rpc") -> None:
+        """Take in a method; the first one brings the queue."""
+        if self._host is None:
+            self._host = host = entrypoint.host
+            self._send = host.around("publish", self.responder.send)
+            channel = self.resources.get(ServiceChannel, (connection_key(self.config), self.key))
+            prefetch = self.config.prefetch_count if self.config.prefetch_count is not None else self.config.max_workers
+            self._consumer = Consumer(channel, self._declare, host.around("receipt", self._receive), prefetch)
+        self.methods[entrypoint.method_name] = entrypoint
+
+    def _declare(self, channel: LinkChannel) -> str:
+        queue, exchange = f"rpc-{self.key}", self.config.rpc_exchange
+        channel.declare_exchange(exchange, "topic", durable=True)
+        channel.declare_queue(queue, durable=True)
+        channel.bind_queue(queue, exchange, f"{self.key}.*")
+        return queue
+
+    def begin(self) -> None:
+        """Take requests in."""
+        self._consumer.start()
+
+    def end(self) -> None:
+        """Take no more requests in."""
+        self._consumer.stop()
+
+    def _receive(self, request: Delivery) -> None:
+        assert self._host is not None
+        name = request.routing_key.rpartition(".")[2]
+        try:
+            entrypoint = self.methods.get(name)
+            if entrypoint is None:
+                raise MethodNotFound(name, tuple(sorted(self.methods)), self.key)
+            args, kwargs = request_arguments(self._codecs.decode(request.body, request.properties))
+            entrypoint.check_signature(args, kwargs)
+        except BadRequest as exc:
+            _log.warning("request %s: %s", request.routing_key, exc)
+            self.answer(request, *self.responder.encode(request, None, exc))
+            return
+        context = context_from_headers(request.headers)
+        self._host.spawn_worker(entrypoint, args, kwargs, context_data=context, message=request)
+
+    def answer(self, request: Delivery, codec: Codec, body: bytes) -> None:
+        """Send the reply to a request, then ack the request."""
+        if not request.channel.is_open:
+            # The broker gives the request to somebody else; our own callers know that the connection broke.
+            _log.warning("request %s: the connection broke, so its outcome is dropped", request.routing_key)
+            return
+        message = self.responder.reply(request, codec, body)
+        if message is not None:
+            self._send(message)
+        if message is None or message.on_done is None:
+            request.ack()
+
+
+class Rpc(Entrypoint):
+    """Answers RPC calls with its method; use it as the decorator ``@rpc``."""
+
+    stop_phase = "serving"
+
+    def setup(self) -> None:
+        """Join the service's request queue."""
+        self._consumer = self.host.resource(RpcConsumer, self.host.service_name)
+        self._consumer.add(self)
+
+    def start(self) -> None:
+        """Take requests in."""
+        self._consumer.begin()
+
+    def stop(self) -> None:
+        """Take no more requests in."""
+        self._consumer.end()
+
+    def encode(self, ctx: WorkerContext) -> None:
+        """Encode the outcome in the request's own serializer."""
+        ctx.reply = self._consumer.responder.encode(ctx.message, ctx.result, ctx.error)
+
+    def settle(self, ctx: WorkerContext) -> None:
+        """Send the reply, then ack the request."""
+        self._consumer.answer(ctx.message, *ctx.reply)
+
+    def give_back(self, ctx: WorkerContext) -> None:
+        """Put the request back on its queue."""
+        ctx.message.reject(requeue=True)
+
+    def describe(self) -> str:
+        """Name the method as callers do."""
+        return f"rpc {self.host.service_name}.{self.method_name}"
+
+
+rpc = Rpc.decorator
+
+
+class RpcOptions:
+    """What a client's calls have in common: time-out, serializer and message properties."""
+
+    __slots__ = ("codec", "headers", "properties", "timeout")
+
+    def __init__(self, codec: Codec, timeout: float | None, properties: Properties, headers: Mapping[str, Any]) -> None:
+        self.codec = codec
+        self.timeout = timeout
+        self.properties = properties
+        self.headers = headers
+
+
+class ClusterRpc(DependencyProvider):
+    """Injects a client for any service: ``self.cluster["products"].price(sku)``, or ``self.cluster.products...``.
+
+    Args:
+        timeout: Seconds that a call may take; not given, ``rpc_timeout`` holds; None waits for ever.
+        uri: Another broker than ``AMQP_URI``.
+        ssl: As ``AMQP_SSL``, for that broker.
+        login_method: As ``LOGIN_METHOD``, for that broker.
+        options: ``serializer``, ``headers``, ``priority``, ``delivery_mode``, ``expiration`` (seconds).
+    """
+
+    _OPTIONS = frozenset(("delivery_mode", "expiration", "headers", "priority", "serializer", "timeout"))
+
+    def __init__(
+        self,
+        *,
+        uri: str | None = None,
+        ssl: bool | Mapping[str, Any] | None = None,
+        login_method: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._uri = uri
+        self._ssl = ssl
+        self._login_method = login_method
+        self._given = self._checked(options)
+
+    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
+        for name in options:
+            if name not in self._OPTIONS:
+                raise TypeError(
+                    f"{name!r} is no option of an RPC client; there are: {', '.join(sorted(self._OPTIONS))}"
+                )
+        return options
+
+    def setup(self) -> None:
+        """Ask for the reply queue of the connection."""
+        key = connection_key(self.host.config, uri=self._uri, ssl=self._ssl, login_method=self._login_method)
+        self.replies = self.host.resource(ReplyListener, key)
+        self.exchange = self.host.config.rpc_exchange
+        self.options = self.make_options({})
+        self.publish = self.host.around("publish", self._publish)
+
+    def make_options(self, changes: Mapping[str, Any]) -> RpcOptions:
+        """Give the options of this client with changes."""
+        options = {**self._given, **self._checked(dict(changes))}
+        codecs = self.replies.codecs
+        codec = codecs.named(options["serializer"]) if "serializer" in options else codecs.default
+        properties = properties_for(
+            codec,
+            delivery_mode=options.get("delivery_mode", PERSISTENT),
+            priority=options.get("priority", 0),
+        )
+        properties["reply_to"] = self.replies.routing_key
+        if options.get("expiration") is not None:
+            properties["expiration"] = str(int(options["expiration"] * 1000))
+        return RpcOptions(
+            codec, options.get("timeout", self.host.config.rpc_timeout), properties, options.get("headers") or {}
+        )
+
+    def _publish(self, message: Message) -> RpcCall:
+        service_name, _, method_name = message.routing_key.rpartition(".")
+        return self.replies.send(message, service_name, method_name, message.timeout)
+
+    def start_call(
+        self, ctx: WorkerContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: RpcOptions
+    ) -> RpcCall:
+        """Send a request; gives the call, to be waited for."""
+        body = options.codec.encode({"args": args, "kwargs": kwargs})
+        check_size(body, self.host.config.max_message_size)
+        headers = headers_from_context(ctx.context_data)
+        if options.headers:
+            headers = {**options.headers, **headers}
+        call_id = new_id()
+        properties = {**options.properties, "headers": headers, "correlation_id": call_id, "message_id": call_id}
+        message = Message(self.exchange, routing_key, body, properties, True)
+        message.timeout = options.timeout
+        call: RpcCall = self.publish(message)
+        return call
+
+    def get_dependency(self, ctx: WorkerContext) -> "ClusterClient | ServiceClient":
+        """Give the worker a client that sends the worker's context data along."""
+        return ClusterClient(self, ctx)
+
+
+class ServiceRpc(ClusterRpc):
+    """Injects a client for one service: ``self.products.price(sku)``.
+
+    Args:
+        service_name: The service to call.
+        options: As for :class:`ClusterRpc`.
+    """
+
+    def __init__(self, service_name: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.service_name = service_name
+
+    def get_dependency(self, ctx: WorkerContext) -> "ServiceClient":
+        """Give the worker a client that sends the worker's context data along."""
+        return ServiceClient(self, ctx, self.service_name)
+
+
+class ClusterClient:
+    """What :class:`ClusterRpc` injects: its attributes and items are clients for services."""
+
+    def __init__(self, provider: ClusterRpc, ctx: WorkerContext) -> None:
+        self._provider = provider
+        self._ctx = ctx
+
+    def __getitem__(self, service_name: str) -> "ServiceClient":
+        return ServiceClient(self._provider, self._ctx, service_name)
+
+    def __getattr__(self, service_name: str) -> "ServiceClient":
+        if service_name.startswith("__"):
+            raise AttributeError(service_name)
+        return self[service_name]
+
+
+class ServiceClient:
+    """What :class:`ServiceRpc` injects: its attributes and items are the service's methods."""
+
+    def __init__(self, provider: ClusterRpc, ctx: WorkerContext, service_name: str) -> None:
+        self._provider = provider
+        self._ctx = ctx
+        self._service_name = service_name
+
+    def __getitem__(self, method_name: str) -> "MethodClient":
+        return MethodClient(self._provider, self._ctx, f"{self._service_name}.{method_name}", self._provider.options)
+
+    def __getattr__(self, method_name: str) -> "MethodClient":
+        if method_name.startswith("__"):
+            raise AttributeError(method_name)
+        return self[method_name]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise ValueError(
+            f"service {self._service_name!r} cannot be called without naming a method: client.method(...) "
+            'or client["method"](...)'
+        )
+
+
+class MethodClient:
+    """A remote method: call it and wait, or start it with :meth:`call_async`."""
+
+    __slots__ = ("_ctx", "_options", "_provider", "_routing_key")
+
+    def __init__(self, provider: ClusterRpc, ctx: WorkerContext, routing_key: str, options: RpcOptions) -> None:
+        self._provider = provider
+        self._ctx = ctx
+        self._routing_key = routing_key
+        self._options = options
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method and wait for its result; raises as :meth:`RpcCall.result` does."""
+        return self._provider.start_call(self._ctx, self._routing_key, args, kwargs, self._options).result()
+
+    def call_async(self, *args: Any, **kwargs: Any) -> RpcCall:
+        """Start a call; its ``result()`` waits.
+
+        Raises:
+            ConnectionLost: The broker did not come back within the call's time-out; nothing was sent.
+            UnserializableValueError: An argument cannot be encoded.
+            MessageTooLarge: The request is too large.
+        """
+        return self._provider.start_call(self._ctx, self._routing_key, args, kwargs, self._options)
+
+    def with_options(self, **changes: Any) -> Self:
+        """Give the same method with other options, such as ``timeout=2``."""
+        return type(self)(self._provider, self._ctx, self._routing_key, self._provider.make_options(changes))

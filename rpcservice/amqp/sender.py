@@ -1,0 +1,238 @@
+"""Senders: messages without confirms, for requests, and with confirms by callback, for everything that must arrive."""
+
+import logging
+import re
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from rpcservice.amqp.connection import AmqpConnection, ManagedChannel
+from rpcservice.amqp.link import LinkChannel, Message, Returned
+from rpcservice.concurrency import Event
+from rpcservice.core.resource import Resource
+from rpcservice.errors import (
+    ChannelClosed,
+    ConnectionLost,
+    PublishRejected,
+    PublishTimeout,
+    RpcServiceError,
+    UndeliverableMessage,
+)
+
+_NAMED_EXCHANGE = re.compile(r"exchange '([^']*)'")
+
+_log = logging.getLogger(__name__)
+
+Topology = Callable[[LinkChannel], None]
+"""Declares something; carried out each time the channel is opened."""
+
+
+class Pending:
+    """A message until the broker has confirmed it."""
+
+    __slots__ = ("done", "error", "event", "message", "on_done")
+
+    def __init__(
+        self, message: Message, on_done: Callable[[Exception | None], None] | None, event: Event | None
+    ) -> None:
+        self.message = message
+        self.on_done = on_done
+        self.event = event
+        self.error: Exception | None = None
+        self.done = False
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Note the outcome, once, and tell who waits for it."""
+        if self.done:
+            return
+        self.done = True
+        self.error = self.error or error
+        if self.on_done is not None:
+            self.on_done(self.error)
+        if self.event is not None:
+            self.event.set()
+
+
+class ConfirmedSender(Resource):
+    """Publishes with confirms, many in flight; what a lost connection leaves unconfirmed is published again.
+
+    Its key is the key of its connection.
+    """
+
+    def setup(self) -> None:
+        """Ask for the connection and a channel on it."""
+        self.connection = self.resources.get(AmqpConnection, self.key)
+        self._topology: list[Topology] = []
+        self._unconfirmed: dict[int, Pending] = {}
+        self._again: deque[Pending] = deque()
+        self._mandatory: dict[str, Pending] = {}
+        self._one_at_a_time = False
+        self._room = self.backend.event()
+        self._channel = self.connection.add_channel(
+            ManagedChannel(
+                self.connection,
+                "confirmed messages",
+                on_open=self._open,
+                on_ready=lambda channel: self._pump(),
+                on_lost=self._lose,
+                confirms=True,
+            )
+        )
+
+    def declare(self, topology: Topology) -> None:
+        """Have something declared each time the channel is opened; call it in ``setup``."""
+        self._topology.append(topology)
+
+    def _open(self, channel: LinkChannel) -> None:
+        channel.on_confirm = self._confirm
+        channel.on_return = self._return
+        for topology in self._topology:
+            topology(channel)
+
+    def publish(self, message: Message, timeout: float | None = None) -> None:
+        """Publish a message and wait until the broker has it.
+
+        Args:
+            message: The message.
+            timeout: Seconds to wait; None is ``publish_timeout``.
+
+        Raises:
+            PublishTimeout: No confirm came in time; whether the broker has the message is unknown.
+            PublishRejected: The broker refused it.
+            UndeliverableMessage: It is mandatory and no queue took it.
+            MessageTooLarge: It was not sent.
+            ChannelClosed: The broker closed the channel because of it.
+        """
+        seconds = self.config.publish_timeout if timeout is None else timeout
+        deadline = monotonic() + seconds
+        event = self.backend.event()
+        pending = self._send(Pending(message, None, event), deadline)
+        if not event.wait(max(0, deadline - monotonic())):
+            self._forget(pending)
+            raise self._timeout(message, seconds)
+        if pending.error is not None:
+            raise pending.error
+
+    def send(self, message: Message, on_done: Callable[[Exception | None], None]) -> None:
+        """Publish a message without waiting; ``on_done`` is called with None or the error, and must not wait.
+
+        Raises:
+            MessageTooLarge: It was not sent, and ``on_done`` is not called.
+        """
+        self._send(Pending(message, on_done, None), None)
+
+    def _timeout(self, message: Message, seconds: float) -> PublishTimeout:
+        reason = self.connection.health() or "the broker sent no confirm"
+        return PublishTimeout(
+            f"no confirm within {seconds:g} s for {message.routing_key!r} on exchange {message.exchange!r}: {reason}; "
+            "whether the broker has the message is unknown"
+        )
+
+    def _send(self, pending: Pending, deadline: float | None) -> Pending:
+        while deadline is not None and len(self._unconfirmed) + len(self._again) >= self.config.publish_buffer:
+            self._room.clear()
+            if not self._room.wait(max(0, deadline - monotonic())):
+                raise self._timeout(pending.message, self.config.publish_timeout)
+        channel = self._channel.current
+        if channel is None or self._again or self._one_at_a_time:
+            self._again.append(pending)
+            return pending
+        self._publish_on(channel, pending)
+        return pending
+
+    def _publish_on(self, channel: LinkChannel, pending: Pending) -> None:
+        message = pending.message
+        if message.mandatory:
+            self._mandatory[message.properties["message_id"]] = pending
+        try:
+            self._unconfirmed[channel.publish(message)] = pending
+        except ConnectionLost:
+            self._again.append(pending)
+
+    def _pump(self) -> None:
+        """Publish what waits; one at a time while it is not known which message closed the channel."""
+        channel = self._channel.current
+        while self._again and channel is not None and not (self._one_at_a_time and self._unconfirmed):
+            pending = self._again.popleft()
+            if pending.done:
+                continue
+            try:
+                self._publish_on(channel, pending)
+            except RpcServiceError as exc:
+                pending.finish(exc)
+        if not self._again and not self._unconfirmed:
+            self._one_at_a_time = False
+
+    def _confirm(self, sequence: int, multiple: bool, taken: bool) -> None:
+        unconfirmed = self._unconfirmed
+        if multiple:
+            sequences = []
+            for known in unconfirmed:
+                if known > sequence:
+                    break
+                sequences.append(known)
+        else:
+            sequences = [sequence]
+        for one in sequences:
+            pending = unconfirmed.pop(one, None)
+            if pending is not None:
+                self._finish(pending, None if taken else _rejected(pending.message))
+        self._room.set()
+        if self._again:
+            self._pump()
+
+    def _finish(self, pending: Pending, error: Exception | None) -> None:
+        if pending.message.mandatory:
+            self._mandatory.pop(pending.message.properties["message_id"], None)
+        pending.finish(error)
+
+    def _return(self, returned: Returned) -> None:
+        pending = self._mandatory.get(returned.properties.get("message_id", ""))
+        if pending is not None:
+            # The confirm of this message follows.
+            pending.error = UndeliverableMessage(returned.exchange, returned.routing_key)
+
+    def _lose(self, failure: Exception) -> None:
+        """Keep what is unconfirmed for the next channel, except what closed this one."""
+        unconfirmed = [pending for pending in self._unconfirmed.values() if not pending.done]
+        self._unconfirmed.clear()
+        if isinstance(failure, ChannelClosed):
+            named = _NAMED_EXCHANGE.search(failure.text)
+            if named is None and len(unconfirmed) > 1:
+                self._one_at_a_time = True
+                culprits = []
+            elif named is None:
+                culprits = unconfirmed
+            else:
+                culprits = [pending for pending in unconfirmed if pending.message.exchange == named[1]]
+            for pending in culprits:
+                self._finish(pending, failure)
+        self._again.extendleft(pending for pending in reversed(unconfirmed) if not pending.done)
+
+    def _forget(self, pending: Pending) -> None:
+        """Have nothing more to do with a message whose sender no longer waits."""
+        pending.done = True
+        for sequence, other in self._unconfirmed.items():
+            if other is pending:
+                del self._unconfirmed[sequence]
+                break
+        if pending in self._again:
+            self._again.remove(pending)
+        self._mandatory.pop(pending.message.properties.get("message_id", ""), None)
+        self._room.set()
+
+    def stop(self) -> None:
+        """Wait for outstanding confirms, at most ``publish_timeout`` seconds."""
+        deadline = monotonic() + self.config.publish_timeout
+        while self._unconfirmed or self._again:
+            self._room.clear()
+            if self._channel.current is None or not self._room.wait(max(0, deadline - monotonic())):
+                _log.error("%d messages were not confirmed", len(self._unconfirmed) + len(self._again))
+                return
+
+
+def _rejected(message: Message) -> PublishRejected:
+    return PublishRejected(
+        f"the broker refused the message {message.routing_key!r} on exchange {message.exchange!r}: "
+        "a queue is full (x-overflow: reject-publish) or has failed"
+    )
