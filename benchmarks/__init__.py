@@ -1,0 +1,1 @@
+"""Benchmarks of rpcservice against its peers; run them with ``python -m benchmarks``."""

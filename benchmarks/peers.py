@@ -1,0 +1,131 @@
+"""Who is measured: each peer's packages, the commands of its services and clients, and its form of a message."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+MAX_WORKERS = 50
+"""Workers a service, and so its prefetch: the same for all, enough for every call in flight."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call as bytes on the wire."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A framework to measure.
+
+    Args:
+        name: Its name, and the stem of its files in ``services`` and ``clients``.
+        package: The distribution whose version it is known by.
+        requirements: What to install in an environment of its own; nothing for rpcservice, which is here already.
+        python: The version of Python that it needs, or "" for the one that runs the benchmark.
+        libraries: Further distributions whose versions matter.
+    """
+
+    name: str
+    package: str
+    requirements: tuple[str, ...] = ()
+    python: str = ""
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """The name of its measured service."""
+        return f"bench_{self.name}"
+
+    def service_name(self, role: str, number: int = 0) -> str:
+        """Give the name of a service: the one of "main", or one of "many"."""
+        return self.service if role == "main" else f"many_{self.name}_{number}"
+
+    def interpreter(self) -> Path:
+        """Give the Python of its environment."""
+        if not self.requirements:
+            return Path(sys.executable)
+        return ROOT / f".venv-bench-{self.name}" / "bin" / "python"
+
+    def service_command(self, role: str, folder: Path, uri: str, web_port: int) -> tuple[list[str], dict[str, str]]:
+        """Give the command that runs a service, and its environment, as the peer's documentation says.
+
+        Args:
+            role: "main", "http" or "many".
+            folder: Where a config file may be written.
+            uri: The broker.
+            web_port: Where to listen for HTTP.
+        """
+        if self.name == "faststream":
+            return self._faststream_command(role, uri, web_port)
+        module = f"{self.name}_{'many' if role == 'many' else 'service'}"
+        config = folder / f"{module}.yaml"
+        # JSON is YAML too.
+        config.write_text(
+            json.dumps(
+                {"AMQP_URI": uri, "WEB_SERVER_ADDRESS": f"127.0.0.1:{web_port}", "max_workers": MAX_WORKERS},
+            )
+        )
+        run = [str(self.interpreter().parent / "nameko")] if self.requirements else [sys.executable, "-m", self.name]
+        return [*run, "run", "--config", str(config), module], {}
+
+    def client_command(self, plan: Mapping[str, Any]) -> list[str]:
+        """Give the command that runs the client with a plan."""
+        script = "memory" if plan["task"] == "memory" else "client"
+        return [str(self.interpreter()), str(HERE / "clients" / f"{self.name}_{script}.py"), json.dumps(plan)]
+
+    def request(self, service: str, method: str, argument: str) -> Request:
+        """Give a call in the peer's form; its reply holds the answer as text."""
+        if self.name == "faststream":
+            return Request("", f"{service}.{method}", json.dumps(argument).encode())
+        body = json.dumps({"args": [argument], "kwargs": {}}).encode()
+        return Request("nameko-rpc", f"{service}.{method}", body, {"nameko.call_id_stack": ["probe.call.0"]})
+
+    def _faststream_command(self, role: str, uri: str, web_port: int) -> tuple[list[str], dict[str, str]]:
+        env = {"BENCH_AMQP_URI": uri, "BENCH_MAX_WORKERS": str(MAX_WORKERS)}
+        scripts = self.interpreter().parent
+        if role == "http":
+            options = ["--host", "127.0.0.1", "--port", str(web_port), "--no-access-log"]
+            return [str(scripts / "uvicorn"), "faststream_http:app", *options], env
+        module = f"faststream_{'many' if role == 'many' else 'service'}"
+        return [str(scripts / "faststream"), "run", f"{module}:app"], env
+
+
+PEERS: tuple[Peer, ...] = (
+    Peer("rpcservice", "rpcservice", libraries=("kombu", "amqp", "eventlet", "greenlet", "werkzeug")),
+    Peer(
+        "nameko",
+        "nameko",
+        requirements=("nameko==2.14.1", "kombu==5.7.0", "amqp==5.4.2", "setuptools<81"),
+        python="3.11",
+        libraries=("kombu", "amqp", "eventlet", "greenlet", "werkzeug"),
+    ),
+    Peer(
+        "faststream",
+        "faststream",
+        requirements=("faststream[rabbit,cli]==0.7.8", "fastapi", "uvicorn[standard]"),
+        libraries=("aio-pika", "aiormq", "fastapi", "uvicorn", "uvloop"),
+    ),
+)
+
+
+def choose_peers(names: Sequence[str]) -> list[Peer]:
+    """Give the named peers, rpcservice first; all of them for no names.
+
+    Raises:
+        ValueError: There is no peer of that name.
+    """
+    known = [peer.name for peer in PEERS]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no peer {name!r}; there are: {', '.join(known)}")
+    return [peer for peer in PEERS if not names or peer.name in names]

@@ -1,0 +1,27 @@
+"""rpcservice's service, run with ``rpcservice run``."""
+
+from counting import EventCount
+
+from rpcservice import event_handler, http, rpc
+
+_count = EventCount()
+
+
+class Bench:
+    name = "bench_rpcservice"
+
+    @rpc
+    def hello(self, name):
+        return f"Hello, {name}!"
+
+    @rpc
+    def echo(self, text):
+        return text
+
+    @event_handler("bench_source_rpcservice", "counted")
+    def count(self, payload):
+        _count.add(payload)
+
+    @http("GET", "/hello/<name>")
+    def hello_http(self, request, name):
+        return f"Hello, {name}!"

@@ -1,0 +1,266 @@
+"""The benchmark's own sums: a speed claim is worth no more than they are."""
+
+import csv
+import importlib.util
+import socket
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import measure, run  # noqa: E402
+from benchmarks.catalogue import SCENARIOS, Metric, Scenario, choose_scenarios  # noqa: E402
+from benchmarks.peers import PEERS, choose_peers  # noqa: E402
+from benchmarks.processes import Child, ChildFailed, connections_to, cpu_seconds, rss_megabytes  # noqa: E402
+from benchmarks.report import (  # noqa: E402
+    CSV_FIELDS,
+    Results,
+    append_csv,
+    csv_rows,
+    describe_goal,
+    format_ratio,
+    format_value,
+    render_table,
+)
+
+CALLS = Metric("calls", "1/s", higher_is_better=True, goal=6)
+LATENCY = Metric("p50", "ms", goal=0.5)
+SCENARIO = Scenario("rpc", "RPC, some calls", (CALLS, LATENCY))
+WRK = """Running 1s test @ http://127.0.0.1:8000/hello/world
+  1 threads and 16 connections
+  Latency Distribution
+     50%    1.51ms
+     99%  {p99}
+  9054 requests in 1.50s, 1.29MB read
+Requests/sec:   6036.00
+"""
+
+
+@pytest.fixture
+def results() -> Results:
+    """Three rounds; nameko's last one was disturbed."""
+    results = Results()
+    for ours, theirs in ((9000, 1000), (9100, 990), (8900, 10)):
+        results.add("rpc", "rpcservice", {"calls": ours, "p50": 0.4})
+        results.add("rpc", "nameko", {"calls": theirs, "p50": 1.0})
+    return results
+
+
+def load_module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("load", ROOT / "benchmarks" / "clients" / "load.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up while the class is made.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_median_passes_over_a_disturbed_round(results: Results) -> None:
+    assert results.median("rpc", "nameko", "calls") == 990
+
+
+def test_ratio_is_ours_divided_by_the_peers(results: Results) -> None:
+    assert results.ratio("rpc", "nameko", "calls") == pytest.approx(9000 / 990)
+
+
+def test_ratio_of_something_not_measured_is_none(results: Results) -> None:
+    assert results.ratio("rpc", "faststream", "calls") is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "ratio", "reached"),
+    [(CALLS, 6.0, True), (CALLS, 5.9, False), (LATENCY, 0.5, True), (LATENCY, 0.51, False)],
+)
+def test_goal_is_a_lower_bound_for_rates_and_an_upper_one_for_times(
+    metric: Metric, ratio: float, reached: bool
+) -> None:
+    assert describe_goal(metric, ratio).endswith("reached" if reached else "MISSED")
+
+
+def test_table_shows_medians_ratios_and_goals(results: Results) -> None:
+    lines = render_table(results, [SCENARIO], ["rpcservice", "nameko"]).splitlines()
+    calls = next(line for line in lines if line.startswith("  calls"))
+    assert calls.split() == ["calls", "1/s", "9,000", "990", "9.1x", ">=", "6x", "nameko:", "reached"]
+
+
+def test_table_names_what_was_not_measured_and_why(results: Results) -> None:
+    results.note("HTTP is left out, for wrk is not installed")
+    table = render_table(results, [Scenario("http", "HTTP", (CALLS,))], ["rpcservice", "nameko"])
+    assert "HTTP: not measured" in table
+    assert "! HTTP is left out, for wrk is not installed" in table
+
+
+def test_table_of_one_peer_has_no_ratios(results: Results) -> None:
+    assert "9.1x" not in render_table(results, [SCENARIO], ["nameko"])
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "-"), (12345.6, "12,346"), (0.04567, "0.0457"), (31.0, "31")])
+def test_values_are_shown_with_the_digits_that_matter(value: float | None, text: str) -> None:
+    assert format_value(value) == text
+
+
+@pytest.mark.parametrize(("ratio", "text"), [(None, "-"), (9.09, "9.1x"), (0.404, "0.40x")])
+def test_ratios_are_shown_as_multiples(ratio: float | None, text: str) -> None:
+    assert format_ratio(ratio) == text
+
+
+def test_csv_holds_one_row_a_median_and_grows(results: Results, tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    facts = {peer: {"date": "2026-01-01T00:00Z", "versions": f"{peer} 1; kombu 2"} for peer in ("rpcservice", "nameko")}
+    rows = csv_rows(results, [SCENARIO], ["rpcservice", "nameko"], facts)
+    append_csv(path, rows)
+    append_csv(path, rows)
+    with open(path, newline="") as source:
+        read = list(csv.DictReader(source))
+    assert len(read) == 8
+    assert [read[1][name] for name in ("peer", "scenario", "metric", "value", "repetitions", "versions")] == [
+        "nameko",
+        "rpc",
+        "calls",
+        "990",
+        "3",
+        "nameko 1; kombu 2",
+    ]
+
+
+def test_results_file_has_the_fields_that_are_written() -> None:
+    with open(ROOT / "benchmarks" / "results.csv", newline="") as source:
+        assert next(csv.reader(source)) == list(CSV_FIELDS)
+
+
+def test_all_that_is_to_be_measured_is_in_the_catalogue() -> None:
+    assert [scenario.name for scenario in SCENARIOS] == [
+        "startup",
+        "rpc-sequential",
+        "rpc-50",
+        "rpc-50-10kb",
+        "events-handled",
+        "publish-sequential",
+        "publish-50",
+        "http",
+        "many-services",
+        "memory",
+    ]
+
+
+def test_every_scenario_has_a_way_to_measure_it() -> None:
+    assert set(measure._MEASURES) == {scenario.name for scenario in SCENARIOS}
+
+
+def test_goals_are_those_of_the_first_release() -> None:
+    goals = {
+        (scenario.name, metric.name): metric.goal
+        for scenario in SCENARIOS
+        for metric in scenario.metrics
+        if metric.goal is not None
+    }
+    assert goals == {
+        ("rpc-sequential", "p50"): 0.5,
+        ("rpc-50", "calls"): 6,
+        ("rpc-50-10kb", "calls"): 5,
+        ("publish-50", "events"): 8,
+        ("http", "requests"): 1.5,
+    }
+
+
+def test_peers_are_rpcservice_nameko_and_faststream() -> None:
+    assert [peer.name for peer in PEERS] == ["rpcservice", "nameko", "faststream"]
+
+
+@pytest.mark.parametrize("peer", [peer.name for peer in PEERS])
+def test_every_peer_has_its_services_and_its_client(peer: str) -> None:
+    folder = ROOT / "benchmarks"
+    expected = [f"services/{peer}_service.py", f"services/{peer}_many.py", f"clients/{peer}_client.py"]
+    assert [name for name in expected if not (folder / name).is_file()] == []
+
+
+def test_nothing_named_means_everything() -> None:
+    assert (choose_peers([]), choose_scenarios([])) == (list(PEERS), list(SCENARIOS))
+
+
+def test_chosen_scenarios_keep_the_order_of_the_catalogue() -> None:
+    assert [scenario.name for scenario in choose_scenarios(["http", "rpc-50"])] == ["rpc-50", "http"]
+
+
+@pytest.mark.parametrize("option", ["--peers=namek", "--scenarios=htp"])
+def test_a_wrong_name_is_a_usage_error_that_lists_the_right_ones(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([option]) == 2
+    error = capsys.readouterr().err
+    assert "rpcservice, nameko, faststream" in error or "rpc-sequential, rpc-50" in error
+
+
+@pytest.mark.parametrize(("p99", "milliseconds"), [("4.12ms", 4.12), ("950.00us", 0.95), ("1.20s", 1200)])
+def test_figures_of_wrk_are_read_in_any_unit(p99: str, milliseconds: float) -> None:
+    figures = measure.parse_wrk(WRK.format(p99=p99))
+    assert figures == {"requests": 9054, "seconds": 1.5, "p99": pytest.approx(milliseconds)}
+
+
+def test_answers_that_are_errors_are_not_counted_as_speed() -> None:
+    with pytest.raises(ChildFailed, match="Non-2xx"):
+        measure.parse_wrk(WRK.format(p99="1.00ms") + "  Non-2xx or 3xx responses: 9054\n")
+
+
+def test_percentiles_of_a_client_are_those_of_the_ordered_values() -> None:
+    load = load_module()
+    ordered = [float(number) for number in range(100)]
+    assert (load.percentile(ordered, 0.5), load.percentile(ordered, 0.99), load.percentile([7.0], 0.99)) == (50, 99, 7)
+
+
+def make_child(script: str, folder: Path) -> Child:
+    return Child([sys.executable, "-c", script], log=folder / "child.log", env={}, cwd=folder)
+
+
+def test_a_child_reports_by_json_lines_among_other_output(tmp_path: Path) -> None:
+    child = make_child('print(\'hello\'); print(\'{"mark": "end", "count": 3}\')', tmp_path)
+    assert child.report("end", 20)["count"] == 3
+    child.stop()
+
+
+def test_a_child_that_ends_early_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
+    child = make_child("raise ValueError('no broker')", tmp_path)
+    with pytest.raises(ChildFailed, match=r"ended with 1 before 'end'[\s\S]*ValueError: no broker"):
+        child.report("end", 20)
+    child.stop()
+
+
+def test_a_child_that_keeps_silent_is_given_up_and_killed(tmp_path: Path) -> None:
+    script = 'import signal; signal.signal(15, signal.SIG_IGN); print(\'{"mark": "up"}\', flush=True); signal.pause()'
+    child = make_child(script, tmp_path)
+    child.report("up", 20)
+    with pytest.raises(ChildFailed, match=r"no 'end' within 0\.1 s"):
+        child.report("end", 0.1)
+    assert child.stop(0.1) is None
+    assert not child.is_running
+
+
+def test_a_process_is_measured_by_what_the_system_knows(tmp_path: Path) -> None:
+    script = 'sum(range(20_000_000)); print(\'{"mark": "up"}\', flush=True); input()'
+    child = make_child("import signal\n" + script.replace("input()", "signal.pause()"), tmp_path)
+    child.report("up", 60)
+    assert cpu_seconds(child.pid) > 0.05
+    assert rss_megabytes(child.pid) > 3
+    assert connections_to(child.pid, 5672) == 0
+    child.stop()
+
+
+def test_connections_to_a_port_are_counted_by_process(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        script = f"""
+import signal, socket
+held = [socket.create_connection(("127.0.0.1", {port})) for _ in range(3)]
+held.pop().close()
+print('{{"mark": "up"}}', flush=True)
+signal.pause()
+"""
+        child = make_child(script, tmp_path)
+        child.report("up", 20)
+        assert connections_to(child.pid, port) == 2
+        child.stop()
