@@ -1,0 +1,135 @@
+"""The pytest plugin: containers, runners and brokers as fixtures. Patches nothing, and imports little until asked."""
+
+import importlib.util
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rpcservice.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rpcservice.config import Settings
+    from rpcservice.core.container import ServiceContainer
+    from rpcservice.core.runner import ServiceRunner
+    from rpcservice.testing.rabbitmq import RabbitMQNode
+
+    GivenConfig = Mapping[str, Any] | Settings | None
+
+_UNPATCHED = (
+    "services on RabbitMQ run on greenlets, and this process is not patched for them; run "
+    "`pytest -p rpcservice.testing.patch` (or put it into addopts), or `rpcservice test`. "
+    "On the embedded broker, without @pytest.mark.broker, nothing needs patching"
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the plugin's marker known, and let eventlet's own deprecation warning through."""
+    config.addinivalue_line("markers", "broker: needs a RabbitMQ server; a private node is started for the session")
+    config.addinivalue_line("filterwarnings", r"ignore:\s*Eventlet is deprecated:Warning")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> "Iterator[RabbitMQNode]":
+    """The session's private RabbitMQ node, started when it is first asked for.
+
+    It listens with TLS too where the ``cryptography`` package is installed.
+    """
+    from rpcservice.testing.rabbitmq import RabbitMQNode
+
+    with RabbitMQNode(tls=importlib.util.find_spec("cryptography") is not None) as node:
+        yield node
+
+
+@pytest.fixture
+def rabbitmq_node() -> "Iterator[RabbitMQNode]":
+    """A private RabbitMQ node for this test alone, which may stop, kill and restart it."""
+    from rpcservice.testing.rabbitmq import RabbitMQNode
+
+    with RabbitMQNode() as node:
+        yield node
+
+
+@pytest.fixture
+def rabbitmq_uri(rabbitmq: "RabbitMQNode") -> Iterator[str]:
+    """The URI of a virtual host of the session's node that only this test uses."""
+    uri = rabbitmq.vhost()
+    yield uri
+    rabbitmq.delete_vhost(uri)
+
+
+@pytest.fixture
+def broker_uri(request: pytest.FixtureRequest) -> str:
+    """A broker that only this test uses: the embedded one, or with ``@pytest.mark.broker`` a RabbitMQ virtual host."""
+    if request.node.get_closest_marker("broker") is not None:
+        uri: str = request.getfixturevalue("rabbitmq_uri")
+        return uri
+    return f"memory://{secrets.token_hex(8)}/"
+
+
+@pytest.fixture
+def config(broker_uri: str) -> dict[str, Any]:
+    """The configuration of this test's services; web servers take a free port of this host."""
+    return {"AMQP_URI": broker_uri, "WEB_SERVER_ADDRESS": "127.0.0.1:0"}
+
+
+@pytest.fixture
+def container_factory(config: dict[str, Any]) -> "Iterator[Callable[..., ServiceContainer]]":
+    """Make containers: ``container_factory(ServiceClass, config=None)``. What still runs after the test is killed.
+
+    Keys of ``config`` are laid over those of the ``config`` fixture.
+    """
+    made: list[ServiceContainer] = []
+    base = config
+
+    def make(service_cls: type, config: "GivenConfig" = None, **options: Any) -> "ServiceContainer":
+        from rpcservice.core.container import ServiceContainer
+
+        made.append(ServiceContainer(service_cls, _settings(base, config), **options))
+        return made[-1]
+
+    yield make
+    _end_all(made)
+
+
+@pytest.fixture
+def runner_factory(config: dict[str, Any]) -> "Iterator[Callable[..., ServiceRunner]]":
+    """Make runners: ``runner_factory(*service_classes, config=None)``. What still runs after the test is killed.
+
+    Keys of ``config`` are laid over those of the ``config`` fixture.
+    """
+    made: list[ServiceRunner] = []
+    base = config
+
+    def make(*service_classes: type, config: "GivenConfig" = None, **options: Any) -> "ServiceRunner":
+        from rpcservice.core.runner import ServiceRunner
+
+        made.append(ServiceRunner(_settings(base, config), **options))
+        for service_cls in service_classes:
+            made[-1].add_service(service_cls)
+        return made[-1]
+
+    yield make
+    _end_all(made)
+
+
+def _settings(base: Mapping[str, Any], given: "GivenConfig") -> "Settings":
+    """Lay what a test gives over the fixture's configuration."""
+    from rpcservice.config import make_settings
+
+    settings: Settings = make_settings({**base, **given} if isinstance(given, Mapping) else given or base)
+    if not settings.amqp_uri.startswith("memory:") and not _is_patched():
+        raise ConfigError(_UNPATCHED)
+    return settings
+
+
+def _is_patched() -> bool:
+    patcher = sys.modules.get("eventlet.patcher")
+    return patcher is not None and bool(patcher.is_monkey_patched("socket"))
+
+
+def _end_all(made: "list[Any]") -> None:
+    for one in reversed(made):
+        one.kill()

@@ -45,12 +45,13 @@ class TcpProxy:
 
     Attributes:
         port: The proxy's port on 127.0.0.1.
+        target: Where it forwards to, as (host, port).
         uri: The target's URI with the proxy's host and port; for a pair, just ``tcp://host:port``.
         accepted: How many connections were accepted so far.
     """
 
     def __init__(self, target: tuple[str, int] | str) -> None:
-        self._target = _address(target)
+        self.target = _address(target)
         self._modules = _unpatched("socket"), _unpatched("select"), _unpatched("threading")
         self.port = free_ports(1)[0]
         self.uri = self._through(target)
@@ -200,7 +201,7 @@ class TcpProxy:
     def _connect(self, client: _Side) -> None:
         """Connect a client that was accepted to the target, or close it when the target is away."""
         try:
-            server = _Side(self._modules[0].create_connection(self._target, 5))
+            server = _Side(self._modules[0].create_connection(self.target, 5))
         except OSError:
             self._end(client)
             return

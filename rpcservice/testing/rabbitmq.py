@@ -118,7 +118,7 @@ class RabbitMQNode:
                 why = "did not answer in time" if code is None else f"ended with exit code {code}"
                 self.kill()
                 raise BrokerUnavailable(
-                    f"the private RabbitMQ node {self.name} {why}; its log ends:\n{self.log_tail()}"
+                    f"the private RabbitMQ node {self.name} {why}; its log ends:\n{self.log_tail(100)}"
                 )
             time.sleep(_READY_PAUSE)
 
@@ -181,8 +181,8 @@ class RabbitMQNode:
         assert self._process is not None and self._mapper is not None
         (self.folder / "guarded").write_text(f"{self._process.pid} {self._mapper.pid}")
         if self._guard is None:
-            # The pipe closes with this process; nothing is ever written to it.
-            script = 'read _; kill -9 $(cat guarded); cd /; rm -rf "$0"'
+            # The pipe closes with this process; nothing is ever written to it. What is killed writes for a moment more.
+            script = 'read _; kill -9 $(cat guarded); cd /; sleep 1; rm -rf "$0"'
             self._guard = self._spawn(["sh", "-c", script, str(self.folder)], subprocess.DEVNULL, subprocess.PIPE)
 
     # Settings
@@ -227,7 +227,7 @@ class RabbitMQNode:
             **kept,
             "HOME": str(self.folder / "home"),
             "ERL_EPMD_PORT": str(self._mapper_port),
-            "ERL_CRASH_DUMP": str(self.folder / "log" / "erl_crash.dump"),
+            "ERL_CRASH_DUMP_SECONDS": "0",
             "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
