@@ -26,7 +26,7 @@ from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.extension import Host
 from rpcservice.core.faults import error_to_data
 from rpcservice.core.resource import Resource
-from rpcservice.errors import BadRequest, MessageTooLarge, MethodNotFound
+from rpcservice.errors import BadRequest, MessageTooLarge, MethodNotFound, UnserializableValueError
 
 __all__ = ("ClusterRpc", "Rpc", "RpcCall", "ServiceRpc", "rpc")
 
@@ -55,7 +55,11 @@ class Responder(Resource):
         """
         codec = self.codecs.for_type(request.properties.get("content_type"))
         if error is None:
-            return codec, check_size(codec.encode({"result": result, "error": None}), self.config.max_message_size)
+            try:
+                body = codec.dumps({"result": result, "error": None})
+            except Exception as exc:
+                raise UnserializableValueError(result) from exc
+            return codec, check_size(body, self.config.max_message_size)
         fault = error_to_data(error, send_traceback=self.config.send_traceback)
         body = codec.encode({"result": None, "error": fault})
         if len(body) > self.config.max_message_size:
