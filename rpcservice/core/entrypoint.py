@@ -93,6 +93,10 @@ class Entrypoint(Extension):
         except TypeError as exc:
             raise IncorrectSignature(str(exc)) from exc
 
+    def is_expected(self, error: BaseException) -> bool:
+        """Say whether an exception is part of the method's contract, so that it is a warning in the log."""
+        return isinstance(error, self.expected_exceptions)
+
     def encode(self, ctx: WorkerContext) -> None:
         """Called when the method has ended: turn ``ctx.result`` or ``ctx.error`` into ``ctx.reply``.
 

@@ -123,7 +123,7 @@ def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
 
 def _record(ctx: WorkerContext, error: BaseException) -> None:
     """Note an error in the context and in the log."""
-    if isinstance(error, ctx.entrypoint.expected_exceptions):
+    if ctx.entrypoint.is_expected(error):
         _log.warning("(expected) %s: %s", ctx.call_id, _summary(error))
     else:
         _log.error("%s: %s", ctx.call_id, _summary(error), exc_info=error)

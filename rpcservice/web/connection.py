@@ -1,0 +1,325 @@
+"""One connection of an HTTP client: requests are read from it one after the other, and answered in that order."""
+
+import logging
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import lru_cache
+from time import monotonic, time
+from typing import Any, Protocol
+
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+
+from rpcservice.config import Settings
+from rpcservice.web.answer import Answer, answer_from_error
+from rpcservice.web.parser import ChunkedBody, Head, find_head_end, parse_head
+from rpcservice.web.request import WebRequest
+
+_log = logging.getLogger(__name__)
+_access_log = logging.getLogger("rpcservice.web.access")
+
+NEVER = float("inf")
+_LINGER = 2.0
+_PIECE = 64 * 1024
+
+Responder = Callable[[WebRequest], Answer]
+
+
+class Stream(Protocol):
+    """What a connection needs of its socket."""
+
+    peer: tuple[Any, ...]
+    local: tuple[Any, ...]
+
+    def recv(self) -> bytes:
+        """Wait for bytes; gives none when the client has ended its side, or :meth:`interrupt` was called."""
+        ...
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send all of it; waits while the client does not take it."""
+        ...
+
+    def try_send(self, data: bytes | memoryview) -> int:
+        """Send what can be sent without waiting; gives how much that was."""
+        ...
+
+    def interrupt(self) -> None:
+        """Have the ``recv`` that waits, or the next one, give nothing."""
+        ...
+
+    def end_writing(self) -> None:
+        """Tell the client that nothing follows."""
+        ...
+
+    def abort(self) -> None:
+        """Have whoever waits for the client go on with an error."""
+        ...
+
+    def close(self) -> None:
+        """Close the socket."""
+        ...
+
+
+class Site(Protocol):
+    """What a connection needs of the server."""
+
+    config: Settings
+
+    def find(self, head: Head, connection: "Connection") -> tuple[Responder, dict[str, Any]]:
+        """Give who answers a request, and what the URL says; raises HTTPException where nobody does."""
+        ...
+
+    def became_idle(self, connection: "Connection") -> None:
+        """Note that the connection waits for its client's next request."""
+        ...
+
+    def became_busy(self, connection: "Connection") -> None:
+        """Note that a request has begun to come."""
+        ...
+
+
+class Connection:
+    """Reads requests and sends answers until either side ends the connection.
+
+    The server looks at ``deadline`` from time to time and calls :meth:`expire` when it has passed: one look at
+    all connections costs less than a timer for each read, and a client that drips bytes does not pass it.
+
+    Args:
+        stream: The socket.
+        site: The server.
+        is_spare: Whether it came when all slots were taken, so that only the state of health is answered.
+    """
+
+    def __init__(self, stream: Stream, site: Site, *, is_spare: bool = False) -> None:
+        self.stream = stream
+        self.deadline = monotonic() + site.config.http_header_timeout
+        self.is_spare = is_spare
+        self.is_idle = True
+        self.is_answering = False
+        self.is_closing = is_spare
+        self._is_expired = False
+        self._is_kept = False
+        self._site = site
+        self._config = site.config
+        self._buffer = bytearray()
+        self._head: Head | None = None
+
+    def run(self) -> None:
+        """Serve the connection to its end."""
+        try:
+            while self._serve_request():
+                self._rest()
+        except OSError as exc:
+            _log.debug("the client %s went away: %s", self.stream.peer, exc)
+        except Exception:
+            _log.exception("the connection of %s broke down", self.stream.peer)
+        finally:
+            self.stream.close()
+
+    def expire(self) -> None:
+        """End the wait that has passed its deadline; the greenlet that waits finds out why."""
+        self.deadline = NEVER
+        self._is_expired = True
+        if self.is_answering:
+            self.stream.abort()
+        else:
+            self.stream.interrupt()
+
+    def finish(self) -> None:
+        """End the connection with the answer that is under way, at once when there is none."""
+        self.is_closing = True
+        if self.is_idle:
+            self.expire()
+
+    def _rest(self) -> None:
+        self._head = None
+        self._is_kept = True
+        if not self._buffer:
+            self.is_idle = True
+            self.deadline = monotonic() + self._config.http_keep_alive
+            self._site.became_idle(self)
+
+    def _recv(self) -> bytes:
+        """Read on; gives nothing at the client's end of the connection."""
+        data = self.stream.recv()
+        if self._is_expired:
+            raise RequestTimeout("The request did not come in time.")
+        return data
+
+    def _serve_request(self) -> bool:
+        """Read one request and answer it; False when it was the last one."""
+        try:
+            head = self._head = self._read_head()
+        except HTTPException as exc:
+            return self._refuse(exc)
+        if head is None:
+            return False
+        try:
+            respond, path_values = self._site.find(head, self)
+            body = self._read_body(head) if head.content_length != 0 else b""
+        except HTTPException as exc:
+            return self._refuse(exc)
+        self.deadline = NEVER
+        stream = self.stream
+        request = WebRequest(head, path_values, body, peer=stream.peer, local=stream.local, exchange=self)
+        self.send(respond(request))
+        return not self.is_closing
+
+    def _refuse(self, error: HTTPException) -> bool:
+        """Answer a request that no method gets; True when the connection can go on."""
+        head = self._head
+        # Where the next request begins is only known when this one was understood and has no body.
+        is_understood = head is not None and head.content_length == 0
+        self.is_closing = self.is_closing or not is_understood
+        self.send(answer_from_error(error, accept=head.headers.get("accept", "") if head is not None else ""))
+        if not is_understood:
+            self._linger()
+        return not self.is_closing
+
+    def _read_head(self) -> Head | None:
+        buffer, limit, searched = self._buffer, self._config.http_max_header_size, 0
+        if self.is_idle:
+            data = self.stream.recv()
+            if self._is_expired or not data:
+                return None
+            buffer += data
+            self.is_idle = False
+            self._site.became_busy(self)
+        if self._is_kept:
+            self.deadline = monotonic() + self._config.http_header_timeout
+        while True:
+            while buffer.startswith(b"\r\n"):
+                del buffer[:2]
+            end = find_head_end(buffer, searched, limit)
+            if end >= 0:
+                head = parse_head(bytes(buffer[:end]))
+                del buffer[: end + 4]
+                return head
+            searched = len(buffer)
+            data = self._recv()
+            if not data:
+                return None
+            buffer += data
+
+    def _read_body(self, head: Head) -> bytes:
+        """Read the whole body before a worker is spent on it: a slow client holds a connection, not a worker."""
+        limit = self._config.http_max_body_size
+        length = head.content_length
+        if length is not None and length > limit:
+            raise RequestEntityTooLarge(f"The body has more than {limit} bytes.")
+        self.deadline = monotonic() + self._config.http_body_timeout
+        if head.expects_continue and not self._buffer:
+            self.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        buffer = self._buffer
+        if length is None:
+            chunked = ChunkedBody(limit, self._config.http_max_header_size)
+            while not chunked.feed(buffer):
+                buffer += self._recv_more()
+            return bytes(chunked.body)
+        while len(buffer) < length:
+            buffer += self._recv_more()
+        body = bytes(buffer[:length])
+        del buffer[:length]
+        return body
+
+    def _recv_more(self) -> bytes:
+        data = self._recv()
+        if not data:
+            raise ConnectionResetError("the request ended in the middle of its body")
+        return data
+
+    def send(self, answer: Answer) -> None:
+        """Send an answer, unless it has gone out already; a client that went away is no error."""
+        if answer.is_sent:
+            return
+        answer.is_sent = True
+        self.is_closing = self.is_closing or answer.must_close or self._head is None or not self._head.keep_alive
+        try:
+            if answer.parts is not None:
+                self._send_parts(answer)
+            else:
+                self._send_whole(answer)
+        except OSError as exc:
+            self.is_closing = True
+            _log.debug("the client %s did not wait for its answer: %s", self.stream.peer, exc)
+        if _access_log.isEnabledFor(logging.DEBUG):
+            self._note_access(answer)
+
+    def _send_whole(self, answer: Answer) -> None:
+        body = answer.body
+        head = self._render_head(answer, f"Content-Length: {len(body)}\r\n" if answer.has_body else "")
+        if not body or not answer.has_body or (self._head is not None and self._head.method == "HEAD"):
+            self._send_piece(head)
+        elif len(body) <= _PIECE:
+            self._send_piece(head + body)
+        else:
+            self._send_piece(head)
+            view = memoryview(body)
+            for begin in range(0, len(body), _PIECE):
+                self._send_piece(view[begin : begin + _PIECE])
+
+    def _send_parts(self, answer: Answer) -> None:
+        is_chunked = self._head is not None and self._head.is_http_11
+        if not is_chunked:
+            self.is_closing = True
+        parts = answer.parts
+        assert parts is not None
+        try:
+            head = self._render_head(answer, "Transfer-Encoding: chunked\r\n" if is_chunked else "")
+            self._send_piece(head)
+            if self._head is not None and self._head.method == "HEAD":
+                return
+            for part in parts:
+                if part:
+                    self._send_piece(b"%x\r\n%b\r\n" % (len(part), part) if is_chunked else part)
+            if is_chunked:
+                self._send_piece(b"0\r\n\r\n")
+        except BaseException:
+            # The client must not take what it has for the whole: the last chunk is missing.
+            self.is_closing = True
+            raise
+        finally:
+            close = getattr(parts, "close", None)
+            if close is not None:
+                close()
+
+    def _send_piece(self, data: bytes | memoryview) -> None:
+        self.is_answering = True
+        self.deadline = monotonic() + self._config.http_body_timeout
+        self.stream.send(data)
+        self.is_answering = False
+        self.deadline = NEVER
+
+    def _render_head(self, answer: Answer, framing: str) -> bytes:
+        head = self._head
+        request_id = answer.call_id or (None if head is None else head.request_id)
+        if request_id:
+            framing = f"{framing}X-Request-ID: {request_id}\r\n"
+        if self.is_closing:
+            framing = f"{framing}Connection: close\r\n"
+        elif head is not None and not head.is_http_11:
+            framing = f"{framing}Connection: keep-alive\r\n"
+        return b"%bDate: %b\r\n%b\r\n" % (answer.head(), _date(int(time())), framing.encode("latin-1"))
+
+    def reject(self, answer: Answer) -> None:
+        """Send an answer as far as that needs no waiting; for a worker that is killed."""
+        if not answer.is_sent and not self.is_answering:
+            answer.is_sent = self.is_closing = True
+            self.stream.try_send(self._render_head(answer, f"Content-Length: {len(answer.body)}\r\n") + answer.body)
+
+    def _linger(self) -> None:
+        """Let the client read the answer: closed with bytes unread, the connection would be reset under it."""
+        self.stream.end_writing()
+        self._is_expired = False
+        self.deadline = monotonic() + _LINGER
+        while self.stream.recv() and not self._is_expired:
+            continue
+
+    def _note_access(self, answer: Answer) -> None:
+        head = self._head
+        request_line = f"{head.method} {head.raw_path}" if head is not None else "-"
+        _access_log.debug('%s "%s" %d %s', self.stream.peer[0], request_line, answer.status, answer.call_id or "-")
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()

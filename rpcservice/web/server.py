@@ -1,0 +1,333 @@
+"""WebServer, the listening socket and the routes that all web entrypoints of a process share."""
+
+import errno
+import logging
+import socket as socket_types
+from time import monotonic
+from typing import Any
+
+from eventlet import hubs
+from eventlet.patcher import original
+
+from rpcservice.concurrency import Task
+from rpcservice.config import parse_address
+from rpcservice.core.resource import Resource
+from rpcservice.errors import ConfigError
+from rpcservice.web.answer import JSON, Answer, encode_json
+from rpcservice.web.connection import Connection, Responder
+from rpcservice.web.parser import Head
+from rpcservice.web.routes import Route, Routes, unavailable
+
+_log = logging.getLogger(__name__)
+
+# Sockets that never wait by themselves, in a patched process too.
+_socket: Any = original("socket")
+
+_BACKLOG = 1024
+_SPARE = 16
+_READ_SIZE = 64 * 1024
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class GreenStream:
+    """A client's socket, for the one greenlet that reads from it and writes to it."""
+
+    def __init__(self, sock: socket_types.socket, peer: tuple[Any, ...], local: tuple[Any, ...]) -> None:
+        self.peer = peer
+        self.local = local
+        self._sock = sock
+        self._fileno = sock.fileno()
+        self._hub = hubs.get_hub()
+        self._reader: Any = None
+        self._is_interrupted = False
+
+    def recv(self) -> bytes:
+        """Wait for bytes; gives none at the end of the stream, or when interrupted."""
+        while not self._is_interrupted:
+            try:
+                return self._sock.recv(_READ_SIZE)
+            except BlockingIOError:
+                self._wait_readable()
+        self._is_interrupted = False
+        return b""
+
+    def _wait_readable(self) -> None:
+        self._reader = hubs.greenlet.getcurrent()
+        try:
+            hubs.trampoline(self._fileno, read=True)
+        finally:
+            self._reader = None
+
+    def interrupt(self) -> None:
+        """Have the ``recv`` that waits, or the next one, give nothing."""
+        self._is_interrupted = True
+        self._hub.schedule_call_global(0, self._wake_reader)
+
+    def _wake_reader(self) -> None:
+        # Looked at only now: meanwhile bytes may have come, and the greenlet may wait for something else.
+        if self._reader is not None:
+            self._reader.switch()
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send all of it; waits while the client does not take it."""
+        sent = self.try_send(data)
+        while sent < len(data):
+            hubs.trampoline(self._fileno, write=True)
+            data = memoryview(data)[sent:]
+            sent = self.try_send(data)
+
+    def try_send(self, data: bytes | memoryview) -> int:
+        """Send what can be sent without waiting; gives how much that was."""
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+
+    def end_writing(self) -> None:
+        """Tell the client that nothing follows."""
+        self._sock.shutdown(_socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """Have whoever waits for the client go on with an error."""
+        try:
+            self._sock.shutdown(_socket.SHUT_RDWR)
+        except OSError as exc:
+            if exc.errno != errno.ENOTCONN:
+                raise
+
+    def close(self) -> None:
+        """Close the socket; only for the greenlet that uses it, for another one may not wait for a closed one."""
+        self._sock.close()
+
+
+class WebServer(Resource):
+    """Serves the web entrypoints of all services of a process, and ``GET /health``.
+
+    It listens before anything else starts; until every service is up only ``/health`` is answered, with 503 and
+    the reasons.
+    """
+
+    starts_early = True
+    address_key = "web_server_address"
+
+    def setup(self) -> None:
+        """Prepare an empty table of routes."""
+        self.routes = Routes()
+        self.address: tuple[str, int] = ("", 0)
+        self._listener: socket_types.socket | None = None
+        self._acceptor: Task | None = None
+        self._connections: dict[Connection, None] = {}
+        self._idle: dict[Connection, None] = {}
+        self._spare: dict[Connection, None] = {}
+        self._sweep: Any = None
+        self._all_closed = self.backend.event()
+        self._all_closed.set()
+        self._is_serving = False
+        self._is_stopping = False
+        self._stop_began = 0.0
+        config = self.config
+        timeouts = (config.http_header_timeout, config.http_body_timeout, config.http_keep_alive)
+        self._sweep_interval = max(0.02, min(1.0, *(timeout / 4 for timeout in timeouts)))
+
+    @property
+    def url(self) -> str:
+        """The URL that the server is reached at from this machine."""
+        host, port = self.address
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def add_route(self, route: Route) -> None:
+        """Have a web entrypoint answer its URL.
+
+        Raises:
+            DeclarationError: Another one answers it already.
+        """
+        self.routes.add(route)
+
+    def withdraw(self, route: Route) -> None:
+        """Take no more requests for a route; with the last one the server stops to accept connections."""
+        if self.routes.withdraw(route):
+            self.stop_accepting()
+
+    def start(self) -> None:
+        """Listen and answer ``/health``.
+
+        Raises:
+            ConfigError: The address cannot be listened on.
+        """
+        self._listener = listen(getattr(self.config, self.address_key), self.address_key)
+        self.address = self._listener.getsockname()[:2]
+        self._acceptor = self.backend.spawn(self._accept_all, self._listener)
+        _log.info("listening on %s", self.url)
+
+    def serve(self) -> None:
+        """Answer everything from now on."""
+        self._is_serving = True
+
+    def health(self) -> str | None:
+        """Say when the server has stopped to listen."""
+        return None if self._listener is not None else f"the web server does not listen on {self.address_key}"
+
+    def health_answer(self) -> Answer:
+        """Give the answer to ``GET /health``: 200, or 503 with one line for each thing that is not well."""
+        reasons = self.resources.health()
+        if self._is_stopping:
+            reasons = ["the services are stopping"]
+        elif not self._is_serving and not reasons:
+            reasons = ["the services are starting"]
+        state = {"status": "unavailable", "reasons": reasons} if reasons else {"status": "ok"}
+        fields = [("Content-Type", JSON), ("Cache-Control", "no-store")]
+        return Answer(503 if reasons else 200, fields, encode_json(state))
+
+    def find(self, head: Head, connection: Connection) -> tuple[Responder, dict[str, Any]]:
+        """Give who answers a request, and what its URL says; raises HTTPException where nobody does."""
+        if head.raw_path == "/health" and head.method in ("GET", "HEAD"):
+            if not self._is_serving or not self.routes.has_health:
+                return self._respond_health, {}
+        elif connection.is_spare:
+            raise unavailable("All connections are taken.")
+        if not self._is_serving:
+            raise unavailable("The services are starting.")
+        return self.routes.find(head)
+
+    def _respond_health(self, request: object) -> Answer:
+        return self.health_answer()
+
+    def _accept_all(self, listener: socket_types.socket) -> None:
+        fileno = listener.fileno()
+        while True:
+            try:
+                sock, peer = listener.accept()
+            except BlockingIOError:
+                hubs.trampoline(fileno, read=True)
+            except ConnectionError:
+                continue  # the client was gone before its turn
+            except OSError as exc:
+                if exc.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+                _log.warning("cannot accept a connection: %s; raise the limit of open files", exc)
+                self._close_oldest(self._idle)
+                self.backend.sleep(0.1)
+            else:
+                self._open(sock, peer)
+
+    def _open(self, sock: socket_types.socket, peer: tuple[Any, ...]) -> None:
+        sock.setblocking(False)
+        is_spare = False
+        if len(self._connections) >= self.config.http_max_connections and not self._close_oldest(self._idle):
+            is_spare = True
+            if len(self._spare) >= _SPARE:
+                self._close_oldest(self._spare)
+        connection = Connection(GreenStream(sock, peer, self.address), self, is_spare=is_spare)
+        (self._spare if is_spare else self._connections)[connection] = None
+        self._all_closed = self.backend.event() if self._all_closed.is_set() else self._all_closed
+        if self._sweep is None:
+            self._sweep = self.backend.call_later(self._sweep_interval, self._expire)
+        self.backend.start(self._run, connection)
+
+    def _run(self, connection: Connection) -> None:
+        try:
+            connection.run()
+        finally:
+            for known in (self._connections, self._spare, self._idle):
+                known.pop(connection, None)
+            if not self._connections and not self._spare:
+                self._all_closed.set()
+
+    @staticmethod
+    def _close_oldest(connections: dict[Connection, None]) -> bool:
+        oldest = next(iter(connections), None)
+        if oldest is None:
+            return False
+        del connections[oldest]
+        oldest.expire()
+        return True
+
+    def _expire(self) -> None:
+        now = monotonic()
+        for connection in [*self._connections, *self._spare]:
+            if connection.deadline <= now:
+                connection.expire()
+        self._sweep = None
+        if self._connections or self._spare:
+            self._sweep = self.backend.call_later(self._sweep_interval, self._expire)
+
+    def became_idle(self, connection: Connection) -> None:
+        """Note that a connection waits for its client's next request."""
+        self._idle[connection] = None
+
+    def became_busy(self, connection: Connection) -> None:
+        """Note that a request has begun to come."""
+        self._idle.pop(connection, None)
+
+    def stop_accepting(self) -> None:
+        """Accept no more connections, close those that idle; requests that run are answered."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        self._stop_began = monotonic()
+        if self._acceptor is not None:
+            self._acceptor.kill()
+        if self._listener is not None:
+            self._listener.close()
+        self._listener = None
+        for connection in [*self._connections, *self._spare]:
+            connection.finish()
+
+    def stop(self) -> None:
+        """Let answers that are under way reach their clients, for what is left of ``shutdown_timeout``."""
+        self.stop_accepting()
+        left = self._stop_began + self.config.shutdown_timeout - monotonic()
+        if not self._all_closed.wait(max(0.1, left)):
+            self.kill()
+
+    def kill(self) -> None:
+        """Break all connections."""
+        self.stop_accepting()
+        for connection in [*self._connections, *self._spare]:
+            connection.stream.abort()
+        if self._sweep is not None:
+            self._sweep.cancel()
+
+
+class HealthServer(WebServer):
+    """Answers ``GET /health`` on an address of its own, ``health_address``, with or without web entrypoints."""
+
+    address_key = "health_address"
+
+
+def listen(address: str, key: str) -> socket_types.socket:
+    """Give a socket that listens and never waits.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
+    """
+    host, port = parse_address(address)
+    try:
+        family, kind, protocol, _, place = _socket.getaddrinfo(
+            host or None, port, type=_socket.SOCK_STREAM, flags=_socket.AI_PASSIVE
+        )[0]
+        sock: socket_types.socket = _socket.socket(family, kind, protocol)
+    except OSError as exc:
+        raise ConfigError(
+            f"{key.upper()} is {address!r}: {exc.strerror or exc}; give an address of this machine"
+        ) from exc
+    try:
+        # Not SO_REUSEPORT: a second process on the port would silently take half of the requests.
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        sock.bind(place)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError as exc:
+        sock.close()
+        raise ConfigError(f"{key.upper()} is {address!r}: {_why_not(exc)}") from exc
+    return sock
+
+
+def _why_not(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use; stop what listens there, or give another port (0 takes a free one)"
+    if error.errno == errno.EACCES:
+        return "this user may not listen there; give a port from 1024 on"
+    return f"{error.strerror or error}; give an address of this machine"
