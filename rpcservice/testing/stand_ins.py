@@ -34,11 +34,11 @@ class MockDependencyProvider(DependencyProvider):
     """Injects the same object into every worker.
 
     Args:
-        dependency: The object; a ``MagicMock`` where none is given.
+        dependency: The object.
     """
 
     def __init__(self, dependency: Any = None) -> None:
-        self.dependency = MagicMock() if dependency is None else dependency
+        self.dependency = dependency
 
     def get_dependency(self, ctx: WorkerContext) -> Any:
         """Give the object."""
