@@ -21,6 +21,7 @@ def start_containers(containers: "Sequence[ServiceContainer]", resources: Resour
     try:
         for container in containers:
             container.setup()
+        resources.add_wanted()
         resources.start()
         for container in containers:
             for dependency in container.dependencies:

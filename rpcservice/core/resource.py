@@ -1,12 +1,16 @@
 """Resource, one shared thing per process and key, and Resources, which keeps them."""
 
 from collections.abc import Hashable, Iterator
+from importlib import import_module
 from typing import ClassVar, TypeVar, cast
 
 from rpcservice.concurrency import Backend
 from rpcservice.config import Settings
 
 R = TypeVar("R", bound="Resource")
+
+# Named and not imported, for the core knows no transport.
+_WANTED_BY_SETTING = {"health_address": ("rpcservice.web.server", "HealthServer")}
 
 
 class Resource:
@@ -66,6 +70,12 @@ class Resources:
             # After its setup: what it asked for there stands before it in the order.
             self._ordered.append(known)
         return cast(R, known)
+
+    def add_wanted(self) -> None:
+        """Make the resources that no service asks for but a setting does, such as ``health_address``."""
+        for setting, (module, name) in _WANTED_BY_SETTING.items():
+            if getattr(self.config, setting):
+                self.get(getattr(import_module(module), name))
 
     def start(self) -> None:
         """Start the early ones, then the others, each after what it stands on."""
