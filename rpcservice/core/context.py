@@ -17,9 +17,20 @@ current_worker: ContextVar["WorkerContext | None"] = ContextVar("rpcservice_work
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
+# Random digits ahead of their use, for asking the system is most of the cost of an id; a fork must not share them.
+_digits: list[str] = []
+_AHEAD = 256
+os.register_at_fork(after_in_child=_digits.clear)
+
+
 def new_id() -> str:
-    """Give a random UUID as text (RFC 9562 version 4); a third of the cost of ``str(uuid.uuid4())``."""
-    digits = os.urandom(16).hex()
+    """Give a random UUID as text (RFC 9562 version 4); a fifth of the cost of ``str(uuid.uuid4())``."""
+    try:
+        digits = _digits.pop()
+    except IndexError:
+        block = os.urandom(16 * _AHEAD).hex()
+        _digits.extend(block[begin : begin + 32] for begin in range(32, len(block), 32))
+        digits = block[:32]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
