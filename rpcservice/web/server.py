@@ -39,6 +39,7 @@ class GreenStream:
         self._fileno = sock.fileno()
         self._hub = hubs.get_hub()
         self._reader: Any = None
+        self._listener: Any = None
         self._is_interrupted = False
 
     def recv(self) -> bytes:
@@ -52,11 +53,32 @@ class GreenStream:
         return b""
 
     def _wait_readable(self) -> None:
+        # The hub's listener outlives the wait: two system calls less for each request of a connection that is kept.
+        if self._listener is None:
+            self._listener = self._hub.add(
+                self._hub.READ, self._fileno, self._on_readable, self._on_obsolete, self._ignore_readable
+            )
         self._reader = hubs.greenlet.getcurrent()
         try:
-            hubs.trampoline(self._fileno, read=True)
+            self._hub.switch()
         finally:
             self._reader = None
+
+    def _on_readable(self, fileno: int) -> None:
+        if self._reader is not None:
+            self._reader.switch()
+        else:
+            # Nobody reads now, and the hub would call again and again.
+            self._ignore_readable()
+
+    def _on_obsolete(self, *exc_info: Any) -> None:
+        if self._reader is not None:
+            self._reader.throw(*exc_info)
+
+    def _ignore_readable(self) -> None:
+        if self._listener is not None:
+            self._hub.remove(self._listener)
+            self._listener = None
 
     def interrupt(self) -> None:
         """Have the ``recv`` that waits, or the next one, give nothing."""
@@ -97,6 +119,7 @@ class GreenStream:
 
     def close(self) -> None:
         """Close the socket; only for the greenlet that uses it, for another one may not wait for a closed one."""
+        self._ignore_readable()
         self._sock.close()
 
 
