@@ -1,7 +1,7 @@
 """Settings: read once, checked, frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -52,3 +52,21 @@ class Settings:
     services: tuple[str, ...] = ()
     strict_config: bool = False
     raw: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def make_settings(config: "Mapping[str, Any] | Settings", source: str = "configuration") -> Settings:
+    """Give the settings that a mapping with nameko's keys describes."""
+    if isinstance(config, Settings):
+        return config
+    known = {item.name for item in fields(Settings)}
+    values = {key.lower(): value for key, value in config.items() if key.lower() in known}
+    for name in ("accept", "services"):
+        if name in values:
+            values[name] = tuple(values[name])
+    return Settings(**values, raw=MappingProxyType(dict(config)))
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split ``[host:]port``."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]") or "0.0.0.0", int(port)
