@@ -228,7 +228,10 @@ class AmqpConnection(Resource):
         while not self.is_stopping:
             try:
                 self._bring_up()
-            except (ConnectionLost, ChannelClosed, ConfigError) as exc:
+            except Exception as exc:
+                # Whatever it is: a connection that silently gave up would leave every service waiting.
+                if not isinstance(exc, ConnectionLost | ChannelClosed | ConfigError):
+                    _log.exception("connecting to the broker at %s failed unexpectedly", self.name)
                 if self._gives_up(exc):
                     return
                 self._reason = f"{exc}"
@@ -245,8 +248,8 @@ class AmqpConnection(Resource):
 
     def _gives_up(self, exc: Exception) -> bool:
         """Say whether a failure at the start is one that does not go away by itself."""
-        is_final = isinstance(exc, ConfigError) or (isinstance(exc, ChannelClosed) and exc.code != RESOURCE_LOCKED)
-        if self._was_connected or not is_final:
+        may_pass = isinstance(exc, ConnectionLost) or (isinstance(exc, ChannelClosed) and exc.code == RESOURCE_LOCKED)
+        if self._was_connected or may_pass:
             return False
         self._startup_error = exc
         self._ended.set()
