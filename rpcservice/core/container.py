@@ -140,6 +140,8 @@ class ServiceContainer:
                 function()
             except Exception as exc:
                 _log.critical("%s of service %s died", identifier or function, self.service_name, exc_info=exc)
+                # No longer one of those that are killed with the container: it is the one that kills.
+                self._threads.difference_update(task)
                 self.kill(exc)
             finally:
                 self._threads.difference_update(task)

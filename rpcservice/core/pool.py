@@ -161,7 +161,9 @@ class WorkerPool:
             if ctx in self.waiting:
                 self.waiting.remove(ctx)
                 lent.set()
-        for ctx in list(self.running):
+        current = self._backend.current()
+        # A worker that kills its own container comes last: nothing after it would be carried out.
+        for ctx in sorted(self.running, key=lambda running: running.handle is current):
             ctx.is_killed = True
             if ctx.handle is not None:
                 self._backend.kill(ctx.handle)
