@@ -121,7 +121,10 @@ class WorkerPool:
             ctx.handle = self._backend.current()
             following: WorkerContext | None = None
             try:
-                self.run(ctx)
+                if ctx.is_killed:
+                    ctx.entrypoint.give_back(ctx)
+                else:
+                    self.run(ctx)
             except BaseException as exc:
                 if not ctx.is_killed:
                     _log.critical("worker for %s broke down", ctx.call_id, exc_info=exc)
