@@ -1,5 +1,6 @@
 """The plugin in processes of its own: they are not patched unless they ask for it, unlike this suite."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,15 +51,24 @@ class Other:
 
 
 def _run(pytester: pytest.Pytester, code: str, *args: str) -> pytest.RunResult:
+    pytester.makeini("[pytest]\nfilterwarnings = error\n")
     pytester.makepyfile(_SERVICE + code)
-    return pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-W", "error", *args, timeout=100)
+    return pytester.runpytest_subprocess("-q", *args, timeout=100)
+
+
+def _output_of(code: str) -> str:
+    """Run code in a clean process; a coverage measurement of this suite would import eventlet there."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.strip()
 
 
 def test_the_plugin_imports_neither_eventlet_nor_kombu() -> None:
     """It is imported in every test run of everybody who has the package installed."""
     code = "import sys, rpcservice.testing.plugin; print({'eventlet', 'kombu', 'amqp', 'werkzeug'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "set()"
+    assert _output_of(code) == "set()"
 
 
 def test_the_names_of_the_testing_package_exist_and_are_resolved_lazily() -> None:
@@ -66,8 +76,7 @@ def test_the_names_of_the_testing_package_exist_and_are_resolved_lazily() -> Non
         "import sys, rpcservice.testing as t; before = 'rpcservice.core.container' in sys.modules;"
         "print(before, [name for name in t.__all__ if not hasattr(t, name)], set(t.__all__) <= set(dir(t)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "False [] True"
+    assert _output_of(code) == "False [] True"
 
 
 def test_an_unknown_name_of_the_testing_package_is_an_attribute_error() -> None:

@@ -186,3 +186,12 @@ def test_it_works_in_patched_and_unpatched_processes(first: str, module: str) ->
         [sys.executable, "-c", first + _ECHO_THROUGH], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.split(None, 1)[1].strip() == f"{module} b'hello'"
+
+
+def test_all_of_this_holds_in_an_unpatched_process() -> None:
+    """The suite itself runs patched."""
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(
+        [*command, "-m", "not broker", "-k", "not process"], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout
