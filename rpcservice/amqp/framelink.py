@@ -14,7 +14,6 @@ from time import monotonic
 from typing import Any
 
 import amqp
-import amqp.spec
 import kombu
 
 from rpcservice.amqp import frames
@@ -29,6 +28,8 @@ CLOSE_TIMEOUT = 2.0
 
 _CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 _BASIC_CANCEL = b"\x00\x3c\x00\x1e"
+_BLOCKED = b"\x00\x0a\x00\x3c"
+_UNBLOCKED = b"\x00\x0a\x00\x3d"
 
 _log = logging.getLogger(__name__)
 
@@ -133,8 +134,6 @@ class FrameLink:
         self.frame_max = int(self._amqp.frame_max)
         transport.write = self._write_view
         self._amqp.drain_events = self._await_turn
-        self._amqp._callbacks[amqp.spec.Connection.Blocked] = lambda reason: self._say_blocked(reason)
-        self._amqp._callbacks[amqp.spec.Connection.Unblocked] = lambda: self._say_blocked(None)
         already_read = bytes(transport._read_buffer)
         transport._read_buffer = b""
         self.backend.spawn(self._read, already_read)
@@ -205,8 +204,14 @@ class FrameLink:
             if signature == _BASIC_CANCEL:
                 channel.cancelled(payload[5 : 5 + payload[4]].decode())
                 return
-        self._amqp.on_inbound_frame((kind, channel_id, payload))
-        self._end_turn()
+        if channel_id == 0 and payload[:4] == _BLOCKED:
+            # py-amqp drops the reason.
+            self._say_blocked(payload[5 : 5 + payload[4]].decode("utf-8", "replace"))
+        elif channel_id == 0 and payload[:4] == _UNBLOCKED:
+            self._say_blocked(None)
+        else:
+            self._amqp.on_inbound_frame((kind, channel_id, payload))
+            self._end_turn()
 
     def _close_channel(self, channel: FrameChannel, payload: bytes) -> None:
         code = int.from_bytes(payload[4:6], "big")
