@@ -5,8 +5,9 @@ import decimal
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from werkzeug import Response
@@ -33,28 +34,24 @@ class Answer:
         status: The status code.
         fields: Header fields, without those that frame the message.
         body: The whole body, when ``parts`` is None.
-        parts: The parts of a body that is streamed.
+        parts: The parts of a body that is streamed; to be closed in the end.
         call_id: The id of the call that gave it.
-        is_sent: Whether it has gone out already.
-        must_close: Whether the connection ends with it.
     """
 
-    __slots__ = ("_head", "body", "call_id", "fields", "is_sent", "must_close", "parts", "status")
+    __slots__ = ("_head", "body", "call_id", "fields", "parts", "status")
 
     def __init__(
         self,
         status: int,
         fields: list[tuple[str, str]],
         body: bytes = b"",
-        parts: Iterator[bytes] | None = None,
+        parts: "Parts | None" = None,
     ) -> None:
         self.status = status
         self.fields = fields
         self.body = body
         self.parts = parts
         self.call_id: str | None = None
-        self.is_sent = False
-        self.must_close = False
         self._head: bytes | None = None
 
     @property
@@ -163,23 +160,28 @@ def _fields(headers: Any) -> list[tuple[str, str]]:
     return [(str(name), str(value)) for name, value in pairs if str(name).lower() not in _FRAMING]
 
 
-def _parts(body: Iterator[Any]) -> tuple[str, Iterator[bytes]]:
+def _parts(body: Iterator[Any]) -> "tuple[str, Parts]":
     """Ask for the first part, so that a generator that fails at once is an error and no broken answer."""
     first = next(body, None)
     content_type = BYTES if isinstance(first, bytes) else TEXT
-    return content_type, _encoded(first, body)
+    close = getattr(body, "close", None)
+    return content_type, Parts(b"" if first is None else _encode_part(first), map(_encode_part, body), close)
 
 
-def _encoded(first: Any, rest: Iterator[Any]) -> Iterator[bytes]:
-    try:
-        if first is not None:
-            yield _encode_part(first)
-        for part in rest:
-            yield _encode_part(part)
-    finally:
-        close = getattr(rest, "close", None)
-        if close is not None:
-            close()
+class Parts:
+    """The parts of a streamed body, the first of which is there already."""
+
+    def __init__(self, first: bytes, rest: Iterator[bytes], close: Callable[[], object] | None) -> None:
+        self._parts = chain((first,), rest)
+        self._close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._parts
+
+    def close(self) -> None:
+        """Tell the source of the parts that no more are wanted, or that all have been sent."""
+        if self._close is not None:
+            self._close()
 
 
 def _encode_part(part: Any) -> bytes:
@@ -220,20 +222,10 @@ def answer_from_response(response: Response) -> Answer:
         answer = Answer(response.status_code, fields, response.get_data())
         response.close()
     else:
-        parts = response.iter_encoded()
-        first = next(parts, None)
-        answer = Answer(response.status_code, fields, b"", _closing(first, parts, response))
+        parts = iter(response.iter_encoded())
+        answer = Answer(response.status_code, fields, b"", Parts(next(parts, b""), parts, response.close))
     answer.head()
     return answer
-
-
-def _closing(first: bytes | None, rest: Iterator[bytes], response: Response) -> Iterator[bytes]:
-    try:
-        if first is not None:
-            yield first
-        yield from rest
-    finally:
-        response.close()
 
 
 def response_from_answer(answer: Answer) -> Response:
@@ -264,7 +256,7 @@ def answer_from_error(
         status = 400 if is_clients_fault else 500
         if not is_clients_fault:
             # The text of an unexpected exception may tell what is nobody's business outside; the log has it.
-            text = f"the service failed; its log tells more of call {call_id}"
+            text = "the service failed; its log tells more" + (f" of call {call_id}" if call_id else "")
             return _error_answer(status, "InternalServerError", text, preferred, [], call_id)
     return _error_answer(status, type(error).__name__, str(error), preferred, [], call_id)
 

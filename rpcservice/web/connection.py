@@ -24,6 +24,10 @@ _PIECE = 64 * 1024
 Responder = Callable[[WebRequest], Answer]
 
 
+class ClientGone(Exception):
+    """Raised when the client does not take its answer any more; no OSError, for a streaming method may raise that."""
+
+
 class Stream(Protocol):
     """What a connection needs of its socket."""
 
@@ -98,6 +102,7 @@ class Connection:
         self.is_closing = is_spare
         self._is_expired = False
         self._is_kept = False
+        self._is_answered = False
         self._site = site
         self._config = site.config
         self._buffer = bytearray()
@@ -132,6 +137,7 @@ class Connection:
 
     def _rest(self) -> None:
         self._head = None
+        self._is_answered = False
         self._is_kept = True
         if not self._buffer:
             self.is_idle = True
@@ -228,17 +234,17 @@ class Connection:
         return data
 
     def send(self, answer: Answer) -> None:
-        """Send an answer, unless it has gone out already; a client that went away is no error."""
-        if answer.is_sent:
+        """Answer the request at hand, unless an answer has begun to go out; a client that went away is no error."""
+        if self._is_answered:
             return
-        answer.is_sent = True
-        self.is_closing = self.is_closing or answer.must_close or self._head is None or not self._head.keep_alive
+        self._is_answered = True
+        self.is_closing = self.is_closing or self._head is None or not self._head.keep_alive
         try:
             if answer.parts is not None:
                 self._send_parts(answer)
             else:
                 self._send_whole(answer)
-        except OSError as exc:
+        except ClientGone as exc:
             self.is_closing = True
             _log.debug("the client %s did not wait for its answer: %s", self.stream.peer, exc)
         if _access_log.isEnabledFor(logging.DEBUG):
@@ -278,15 +284,17 @@ class Connection:
             self.is_closing = True
             raise
         finally:
-            close = getattr(parts, "close", None)
-            if close is not None:
-                close()
+            parts.close()
 
     def _send_piece(self, data: bytes | memoryview) -> None:
         self.is_answering = True
         self.deadline = monotonic() + self._config.http_body_timeout
-        self.stream.send(data)
-        self.is_answering = False
+        try:
+            self.stream.send(data)
+        except OSError as exc:
+            raise ClientGone(str(exc)) from exc
+        finally:
+            self.is_answering = False
         self.deadline = NEVER
 
     def _render_head(self, answer: Answer, framing: str) -> bytes:
@@ -302,8 +310,8 @@ class Connection:
 
     def reject(self, answer: Answer) -> None:
         """Send an answer as far as that needs no waiting; for a worker that is killed."""
-        if not answer.is_sent and not self.is_answering:
-            answer.is_sent = self.is_closing = True
+        if not self._is_answered:
+            self._is_answered = self.is_closing = True
             self.stream.try_send(self._render_head(answer, f"Content-Length: {len(answer.body)}\r\n") + answer.body)
 
     def _linger(self) -> None:

@@ -1,5 +1,6 @@
 """@http, the entrypoint that answers HTTP requests."""
 
+import logging
 import math
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -23,6 +24,8 @@ from rpcservice.web.answer import (
 from rpcservice.web.request import WebRequest
 from rpcservice.web.routes import unavailable
 from rpcservice.web.server import WebServer
+
+_log = logging.getLogger(__name__)
 
 _refused_request: ContextVar[WebRequest | None] = ContextVar("rpcservice_refused_request", default=None)
 _KNOWN_SHAPES = 64
@@ -135,7 +138,11 @@ class Http(Entrypoint):
                 self._fitting.add(shape)
 
     def _answer_refused(self, error: Exception, request: WebRequest) -> Answer:
-        """Give the answer to a request for which no worker has run."""
+        """Give the answer to a request that failed outside of a worker."""
+        if isinstance(error, HTTPException):
+            _log.warning("%s: a request was refused: %s", self.where(), error)
+        elif not self.is_expected(error):
+            _log.error("%s: a request failed before its worker: %s", self.where(), error, exc_info=error)
         token = _refused_request.set(request)
         try:
             return self._answer_error(error)
@@ -159,9 +166,10 @@ class Http(Entrypoint):
         )
 
     def is_expected(self, error: BaseException) -> bool:
-        """Say whether an exception is an answer rather than a fault: one with a status of its own below 500 is."""
+        """Say whether an exception is an answer rather than a fault: the client's mistakes are."""
         status = error.code if isinstance(error, HTTPException) else http_status(error)
-        return super().is_expected(error) or (status is not None and status < 500)
+        is_clients_fault = status < 500 if status is not None else isinstance(error, BadRequest)
+        return is_clients_fault or super().is_expected(error)
 
     def encode(self, ctx: WorkerContext) -> None:
         """Turn the outcome into the answer, so that what cannot be sent is never committed."""
