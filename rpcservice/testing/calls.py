@@ -180,7 +180,9 @@ def _without_message(entrypoint: Entrypoint) -> Entrypoint:
     """Give a copy of an entrypoint that is still an instance of its class, but has no message to settle."""
     hooked = copy.copy(entrypoint)
     cls = type(entrypoint)
-    hooked.__class__ = type(cls.__name__, (_NoMessage, cls), {"__module__": cls.__module__})
+    # Its workers count for the same `concurrency` as those of the entrypoint itself.
+    running = property(lambda _: entrypoint.running, lambda _, count: setattr(entrypoint, "running", count))
+    hooked.__class__ = type(cls.__name__, (_NoMessage, cls), {"__module__": cls.__module__, "running": running})
     return hooked
 
 

@@ -39,17 +39,26 @@ def rabbitmq() -> "Iterator[RabbitMQNode]":
     """
     from rpcservice.testing.rabbitmq import RabbitMQNode
 
-    with RabbitMQNode(tls=importlib.util.find_spec("cryptography") is not None) as node:
+    with RabbitMQNode(tls=_has_certificates()) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def _rabbitmq_to_break() -> "Iterator[RabbitMQNode]":
+    from rpcservice.testing.rabbitmq import RabbitMQNode
+
+    with RabbitMQNode(tls=_has_certificates()) as node:
         yield node
 
 
 @pytest.fixture
-def rabbitmq_node() -> "Iterator[RabbitMQNode]":
-    """A private RabbitMQ node for this test alone, which may stop, kill and restart it."""
-    from rpcservice.testing.rabbitmq import RabbitMQNode
+def rabbitmq_node(_rabbitmq_to_break: "RabbitMQNode") -> "RabbitMQNode":
+    """A private RabbitMQ node, empty and running, that this test may stop, kill and restart.
 
-    with RabbitMQNode() as node:
-        yield node
+    It is another one than ``rabbitmq``; the next test that asks for it gets it emptied and running again.
+    """
+    _rabbitmq_to_break.reset()
+    return _rabbitmq_to_break
 
 
 @pytest.fixture
@@ -113,6 +122,10 @@ def runner_factory(config: dict[str, Any]) -> "Iterator[Callable[..., ServiceRun
 
     yield make
     _end_all(made)
+
+
+def _has_certificates() -> bool:
+    return importlib.util.find_spec("cryptography") is not None
 
 
 def _settings(base: Mapping[str, Any], given: "GivenConfig") -> "Settings":

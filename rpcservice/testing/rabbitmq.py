@@ -15,43 +15,16 @@ from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from rpcservice.errors import BrokerUnavailable, MissingExtra
+from rpcservice.errors import BrokerUnavailable
 from rpcservice.testing.certificates import Certificates, make_certificates
 from rpcservice.testing.erlang import ErlangShell
 from rpcservice.testing.ports import free_ports, is_open, speaks_amqp
+from rpcservice.testing.rabbitmq_install import find_server
 
 USER = "guest"
+_ACTOR = '<<"test">>'
+_ALL_RIGHTS = f'<<".*">>, <<".*">>, <<".*">>, {_ACTOR}'
 _READY_PAUSE = 0.05
-
-
-def find_server() -> Path:
-    """Give the server script of the RabbitMQ package, from ``RABBITMQ_SERVER`` or from where packages put it.
-
-    Raises:
-        MissingExtra: No RabbitMQ server is installed.
-    """
-    for candidate in _candidates():
-        # Debian's wrapper on the PATH runs su and outlives its child's kill; only the real script has this neighbour.
-        if candidate.is_file() and candidate.with_name("rabbitmq-env").exists():
-            return candidate
-    raise MissingExtra(
-        "no RabbitMQ server is installed; as root, run: apt-get install -y rabbitmq-server "
-        '(or name its script in RABBITMQ_SERVER, or leave these tests out with -m "not broker")'
-    )
-
-
-def _candidates() -> list[Path]:
-    named = os.environ.get("RABBITMQ_SERVER")
-    if named:
-        return [Path(named)]
-    paths = [Path("/usr/lib/rabbitmq/bin/rabbitmq-server")]
-    if shutil.which("dpkg"):
-        listing = subprocess.run(["dpkg", "-L", "rabbitmq-server"], capture_output=True, text=True, check=False)
-        paths += [Path(line) for line in listing.stdout.splitlines() if line.endswith("bin/rabbitmq-server")]
-    on_path = shutil.which("rabbitmq-server")
-    if on_path:
-        paths.append(Path(on_path).resolve())
-    return paths
 
 
 class RabbitMQNode:
@@ -74,7 +47,7 @@ class RabbitMQNode:
         self.port, self._distribution_port, self._mapper_port, tls_port = free_ports(4)
         self.name = f"rpcservice-{secrets.token_hex(4)}@localhost"
         self.folder = Path(tempfile.mkdtemp(prefix="rpcservice-rabbitmq-"))
-        self.certificates: Certificates | None = make_certificates(self.folder / "tls") if tls else None
+        self.certificates: Certificates | None = self._make_certificates() if tls else None
         self.tls_port = tls_port if tls else None
         self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,9 +78,7 @@ class RabbitMQNode:
         """
         if self.is_running:
             return
-        if self._mapper is None:
-            command = ["epmd", "-port", str(self._mapper_port), "-address", "127.0.0.1"]
-            self._mapper = self._spawn(command, subprocess.DEVNULL)
+        self._start_mapper()
         with open(self.folder / "output.log", "ab") as output:
             self._process = self._spawn([str(self._server)], output)
         self._watch()
@@ -121,6 +92,14 @@ class RabbitMQNode:
                     f"the private RabbitMQ node {self.name} {why}; its log ends:\n{self.log_tail(100)}"
                 )
             time.sleep(_READY_PAUSE)
+
+    def _start_mapper(self) -> None:
+        """Start a port mapper of the node's own; Erlang would start one that stays for ever when it found none."""
+        if self._mapper is None:
+            command = ["epmd", "-port", str(self._mapper_port), "-address", "127.0.0.1"]
+            self._mapper = self._spawn(command, subprocess.DEVNULL)
+        failure = f"the Erlang port mapper does not answer on port {self._mapper_port}"
+        _wait_until(lambda: is_open(self._mapper_port), 10, failure)
 
     def stop(self, timeout: float = 30) -> None:
         """Stop the server in good order, as ``rabbitmqctl stop`` does; clients get ``connection.close`` with 320."""
@@ -186,6 +165,13 @@ class RabbitMQNode:
             self._guard = self._spawn(["sh", "-c", script, str(self.folder)], subprocess.DEVNULL, subprocess.PIPE)
 
     # Settings
+
+    def _make_certificates(self) -> Certificates:
+        try:
+            return make_certificates(self.folder / "tls")
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
 
     def _write_files(self) -> None:
         for name in ("home", "log", "data"):
@@ -270,7 +256,18 @@ class RabbitMQNode:
 
     def delete_vhost(self, vhost: str) -> None:
         """Delete a virtual host, by name or URI, with its queues; connections to it are closed."""
-        self.evaluate(f'rabbit_vhost:delete({_binary(vhost_name(vhost))}, <<"test">>), true')
+        self.evaluate(f"rabbit_vhost:delete({_binary(vhost_name(vhost))}, {_ACTOR}), true")
+
+    def reset(self) -> None:
+        """Start the server where it does not run, close all connections, end alarms and empty it."""
+        self.start()
+        self.unblock_publishers()
+        self.close_connections("the node is made ready for another test")
+        permissions = f'rabbit_auth_backend_internal:set_permissions(<<"{USER}">>, <<"/">>, {_ALL_RIGHTS})'
+        self.evaluate(
+            f"[rabbit_vhost:delete(Name, {_ACTOR}) || Name <- rabbit_vhost:list_names()], "
+            f'rabbit_vhost:add(<<"/">>, {_ACTOR}), {permissions}, true'
+        )
 
     # A look inside, and trouble on demand
 

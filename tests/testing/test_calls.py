@@ -12,6 +12,7 @@ from rpcservice import (
     WorkerContext,
 )
 from rpcservice.testing import EntrypointTimeout, WaitResult, dummy, entrypoint_hook, entrypoint_waiter, once
+from rpcservice.testing.entrypoints import Dummy
 
 Factory = Callable[..., ServiceContainer]
 
@@ -108,6 +109,22 @@ def test_a_hooked_entrypoint_is_still_an_instance_of_its_class(container: Servic
     ):
         answer()
     assert isinstance(seen[0].entrypoint, Replying)
+
+
+def test_hooked_calls_count_for_the_concurrency_of_the_entrypoint(container_factory: Factory) -> None:
+    class Careful:
+        name = "careful"
+
+        @Dummy.decorator(concurrency=1)
+        def work(self) -> int:
+            return entrypoint.running
+
+    container = container_factory(Careful)
+    container.start()
+    (entrypoint,) = container.entrypoints
+    with entrypoint_hook(container, "work") as work:
+        assert work() == 1
+    assert entrypoint.running == 0
 
 
 def test_a_hook_passes_context_data_on(container_factory: Factory) -> None:

@@ -13,7 +13,8 @@ import pytest
 from rpcservice.errors import BrokerUnavailable, MissingExtra
 from rpcservice.testing import RabbitMQNode
 from rpcservice.testing.ports import is_open, speaks_amqp
-from rpcservice.testing.rabbitmq import find_server, vhost_name
+from rpcservice.testing.rabbitmq import vhost_name
+from rpcservice.testing.rabbitmq_install import find_server
 
 
 @pytest.fixture
@@ -202,6 +203,21 @@ def test_a_polite_stop_tells_clients_and_a_restart_answers_again(rabbitmq_node: 
     rabbitmq_node.stop()
     assert "SIGTERM received - shutting down" in rabbitmq_node.log_tail(400)
     assert not rabbitmq_node.is_running
+
+
+@pytest.mark.broker
+def test_a_reset_node_runs_and_is_empty(rabbitmq_node: RabbitMQNode) -> None:
+    with _connect(rabbitmq_node.uri) as connection:
+        connection.channel().queue_declare("old", durable=True, auto_delete=False)
+        rabbitmq_node.vhost("old")
+        rabbitmq_node.block_publishers()
+        rabbitmq_node.reset()
+        assert rabbitmq_node.connections() == []
+        connection.collect()
+    assert rabbitmq_node.queues() == {}
+    assert rabbitmq_node.evaluate("rabbit_vhost:list_names()") == ["/"]
+    assert rabbitmq_node.evaluate("length(rabbit_alarm:get_alarms())") == 0
+    _connect(rabbitmq_node.uri).close()
 
 
 @pytest.mark.broker
