@@ -42,6 +42,7 @@ class Scenario:
         task: What the client does: "rpc", "publish" or "" where there is no client.
         in_flight: How many calls or events are under way at once.
         payload: Bytes of the one string that goes there and back; 0 for a short greeting.
+        is_stored: Whether a durable queue takes the published events, so that the broker's disk counts.
         only: The peers that it is for; all of them when empty.
     """
 
@@ -52,6 +53,7 @@ class Scenario:
     task: str = ""
     in_flight: int = 1
     payload: int = 0
+    is_stored: bool = False
     only: tuple[str, ...] = ()
 
     def metric(self, name: str) -> Metric:
@@ -115,6 +117,15 @@ SCENARIOS: tuple[Scenario, ...] = (
         role="",
         task="publish",
         in_flight=50,
+    ),
+    Scenario(
+        "publish-50-stored",
+        "the same into a durable queue: the broker's disk sets the pace",
+        (_rate("events"), _CLIENT_CPU),
+        role="",
+        task="publish",
+        in_flight=50,
+        is_stored=True,
     ),
     Scenario(
         "http",

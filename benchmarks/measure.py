@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import Scenario
-from benchmarks.peers import HERE, MAX_WORKERS, Peer
-from benchmarks.probe import Probe, broker_port
+from benchmarks.peers import HERE, MAX_WORKERS, Peer, Request
+from benchmarks.probe import Probe, ProbeFailed, broker_port
 from benchmarks.processes import Child, ChildFailed, connections_to, cpu_seconds, rss_megabytes
 
 WARMUP = 0.3
@@ -23,7 +23,7 @@ GREETING = "Hello, world!"
 EVENTS_PER_SECOND = 10_000
 """Events of one flood for each second that a measurement is to last."""
 MANY_SERVICES = 20
-_START_LIMIT = 30.0
+_START_LIMIT = 15.0
 _CLIENT_LIMIT = 20.0
 _STOP_LIMIT = 10.0
 
@@ -59,13 +59,9 @@ class Bench:
         if service is None or not service.child.is_running:
             service = self.services[peer.name, role] = start_service(self, peer, role)
             if role == "main":
-                self.first_answer(peer)
+                with Probe(self.uri) as probe:
+                    first_answers(probe, service, [peer.request(peer.service, "hello", "world")])
         return service
-
-    def first_answer(self, peer: Peer) -> None:
-        """Wait for a peer's main service to answer its first call."""
-        with Probe(self.uri) as probe:
-            probe.first_answers([peer.request(peer.service, "hello", "world")], GREETING, _START_LIMIT)
 
     def stop_service(self, peer: Peer, role: str) -> None:
         """Stop a service that stayed up; one that dawdles is killed."""
@@ -105,7 +101,6 @@ def measure(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
 
     Raises:
         ChildFailed: A service or client failed.
-        ProbeFailed: A service did not answer.
         ToolMissing: A program is missing.
     """
     return _MEASURES[scenario.name](bench, scenario, peer)
@@ -116,6 +111,18 @@ def start_service(bench: Bench, peer: Peer, role: str) -> Service:
     web_port = free_port()
     command, env = peer.service_command(role, bench.folder, bench.uri, web_port)
     return Service(bench.spawn(command, f"{peer.name}-{role}", env), web_port)
+
+
+def first_answers(probe: Probe, service: Service, calls: list[Request]) -> None:
+    """Call a service until each call is answered with the greeting.
+
+    Raises:
+        ChildFailed: An answer is missing or wrong.
+    """
+    try:
+        probe.first_answers(calls, GREETING, _START_LIMIT)
+    except ProbeFailed as exc:
+        raise ChildFailed(f"{exc}; {service.child.log_tail()}") from exc
 
 
 def free_port() -> int:
@@ -131,7 +138,7 @@ def measure_startup(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
     with Probe(bench.uri) as probe:
         service = start_service(bench, peer, "main")
         bench.services[peer.name, "main"] = service
-        probe.first_answers([peer.request(peer.service, "hello", "world")], GREETING, _START_LIMIT)
+        first_answers(probe, service, [peer.request(peer.service, "hello", "world")])
         taken = time.perf_counter() - service.child.started
     return {"start": taken * 1e3, "RSS": rss_megabytes(service.child.pid)}
 
@@ -154,14 +161,15 @@ def measure_rpc(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
 
 
 def measure_publish(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
-    """Have the client publish into a durable queue that nobody reads; every event must be in it at the end."""
+    """Have the client publish, to nobody or into a durable queue, which must then hold every confirmed event."""
     with Probe(bench.uri) as probe:
-        queue = probe.make_sink(peer)
+        probe.make_source(peer)
+        queue = probe.make_sink(peer) if scenario.is_stored else None
         try:
             report, _, _ = run_client(bench, scenario, peer, None)
         finally:
-            arrived = probe.drop_queue(queue)
-    if arrived < report["count"]:
+            arrived = probe.drop_queue(queue) if queue else None
+    if arrived is not None and arrived < report["count"]:
         raise ChildFailed(f"{report['count']} events were confirmed, only {arrived} arrived")
     return {
         "events": report["count"] / report["seconds"],
@@ -215,11 +223,11 @@ def measure_many(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
     try:
         with Probe(bench.uri) as probe:
             names = [peer.service_name("many", number) for number in range(MANY_SERVICES)]
-            probe.first_answers([peer.request(name, "hello", "world") for name in names], GREETING, _START_LIMIT)
+            first_answers(probe, service, [peer.request(name, "hello", "world") for name in names])
             started = time.perf_counter() - service.child.started
             relays = [peer.request(name, "relay", "world") for name in names]
             for _ in range(3):
-                probe.first_answers(relays, GREETING, _START_LIMIT)
+                first_answers(probe, service, relays)
         figures = {
             "AMQP connections": float(connections_to(service.child.pid, broker_port(bench.uri))),
             "start": started * 1e3,
@@ -326,6 +334,7 @@ _MEASURES: dict[str, Callable[[Bench, Scenario, Peer], Figures]] = {
     "events-handled": measure_events,
     "publish-sequential": measure_publish,
     "publish-50": measure_publish,
+    "publish-50-stored": measure_publish,
     "http": measure_http,
     "many-services": measure_many,
     "memory": measure_memory,

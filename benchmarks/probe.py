@@ -78,13 +78,17 @@ class Probe:
             )
             self.channel.basic_publish(message, exchange, "counted")
 
-    def make_sink(self, peer: Peer) -> str:
-        """Make the event exchange of a peer's client and a durable queue bound to it; gives the queue's name."""
+    def make_source(self, peer: Peer) -> str:
+        """Make the event exchange of a peer's client; gives its name."""
         exchange = f"bench_client_{peer.name}.events"
-        queue = f"bench-sink-{peer.name}"
         self.channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
+        return exchange
+
+    def make_sink(self, peer: Peer) -> str:
+        """Make a durable queue for what a peer's client publishes; gives its name."""
+        queue = f"bench-sink-{peer.name}"
         self.channel.queue_declare(queue, durable=True, auto_delete=False)
-        self.channel.queue_bind(queue, exchange, "published")
+        self.channel.queue_bind(queue, self.make_source(peer), "published")
         return queue
 
     def drop_queue(self, queue: str) -> int:

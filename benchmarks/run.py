@@ -18,7 +18,7 @@ from benchmarks.catalogue import SCENARIOS, Scenario, choose_scenarios
 from benchmarks.environments import EnvironmentMissing, prepare, versions
 from benchmarks.measure import Bench, ToolMissing, measure
 from benchmarks.peers import HERE, PEERS, ROOT, Peer, choose_peers
-from benchmarks.probe import Probe, ProbeFailed
+from benchmarks.probe import Probe
 from benchmarks.processes import ChildFailed
 from benchmarks.report import CSV_FIELDS, Results, append_csv, csv_rows, render_table
 
@@ -117,7 +117,7 @@ def measure_all(
                     results.note(str(exc))
                     concerned = []
                     break
-                except (ChildFailed, ProbeFailed, OSError) as exc:
+                except (ChildFailed, OSError) as exc:
                     results.note(f"{scenario.name}: {peer.name} failed: {exc}")
                     # A peer that failed once would only cost its time limit again.
                     concerned.remove(peer)

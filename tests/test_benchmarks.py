@@ -142,6 +142,7 @@ def test_all_that_is_to_be_measured_is_in_the_catalogue() -> None:
         "events-handled",
         "publish-sequential",
         "publish-50",
+        "publish-50-stored",
         "http",
         "many-services",
         "memory",
