@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rpcservice.config import Settings
     from rpcservice.core.container import ServiceContainer
     from rpcservice.core.runner import ServiceRunner
+    from rpcservice.testing.callers import Dispatcher
     from rpcservice.testing.rabbitmq import RabbitMQNode
 
     GivenConfig = Mapping[str, Any] | Settings | None
@@ -122,6 +123,22 @@ def runner_factory(config: dict[str, Any]) -> "Iterator[Callable[..., ServiceRun
 
     yield make
     _end_all(made)
+
+
+@pytest.fixture
+def rpc(container_factory: "Callable[..., ServiceContainer]") -> Any:
+    """A client for any service on this test's broker: ``rpc["orders"].place(sku)``, ``rpc.orders.place(sku)``."""
+    from rpcservice.testing.callers import cluster_client
+
+    return cluster_client(container_factory)
+
+
+@pytest.fixture
+def dispatch(container_factory: "Callable[..., ServiceContainer]") -> "Dispatcher":
+    """Send an event on this test's broker: ``dispatch("orders", "order_placed", {...})``."""
+    from rpcservice.testing.callers import Dispatcher
+
+    return Dispatcher(container_factory)
 
 
 def _has_certificates() -> bool:
