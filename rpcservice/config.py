@@ -1,18 +1,32 @@
-"""Settings: read once, checked, frozen."""
+"""Settings: read once from YAML or a mapping, checked key by key, frozen."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
+
+import yaml
+
+from rpcservice import envvars
+from rpcservice.errors import ConfigError
 
 DEFAULT_AMQP_URI = "pyamqp://guest:guest@localhost"
+MEBIBYTE = 1024 * 1024
+LIKENESS = 0.82
+"""How alike an unknown key must be to a known one to be taken for a slip; 1 is the same."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Every setting that rpcservice knows, checked; and the whole configuration as it was given.
 
-    Fields are named as their keys, nameko's in lower case. Times are in seconds, sizes in bytes.
+    Fields are named as their keys, nameko's in lower case; :data:`KEYS` says what each means. Times are in
+    seconds, sizes in bytes.
     """
 
     amqp_uri: str = DEFAULT_AMQP_URI
@@ -34,14 +48,14 @@ class Settings:
     rpc_timeout: float | None = 60
     publish_timeout: float = 30
     publish_buffer: int = 10_000
-    max_message_size: int = 16 * 1024 * 1024
+    max_message_size: int = 16 * MEBIBYTE
     send_traceback: bool = False
     startup_timeout: float | None = 60
     shutdown_timeout: float = 30
     web_server_address: str = "0.0.0.0:8000"
     health_address: str | None = None
     http_max_header_size: int = 32 * 1024
-    http_max_body_size: int = 16 * 1024 * 1024
+    http_max_body_size: int = 16 * MEBIBYTE
     http_header_timeout: float = 10
     http_body_timeout: float = 60
     http_max_connections: int = 1000
@@ -54,19 +68,251 @@ class Settings:
     raw: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def make_settings(config: "Mapping[str, Any] | Settings", source: str = "configuration") -> Settings:
-    """Give the settings that a mapping with nameko's keys describes."""
+class Kind(NamedTuple):
+    """What a key's value may be: in words, and as a check that gives the value to keep or raises ValueError."""
+
+    allowed: str
+    check: Callable[[Any], Any]
+
+
+class Key(NamedTuple):
+    """One key of the configuration."""
+
+    name: str
+    kind: Kind
+    meaning: str
+
+    @property
+    def attribute(self) -> str:
+        """The name of its field in :class:`Settings`."""
+        return self.name.lower()
+
+    @property
+    def default(self) -> Any:
+        """What holds where the key is not given."""
+        return getattr(Settings(), self.attribute)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _require(holds: bool, value: Any) -> Any:
+    if not holds:
+        raise ValueError(value)
+    return value
+
+
+def _optional(kind: Kind) -> Kind:
+    return Kind(f"{kind.allowed}, or null", lambda value: None if value is None else kind.check(value))
+
+
+def _integer(least: int) -> Kind:
+    return Kind(
+        f"a whole number from {least} on",
+        lambda value: _require(isinstance(value, int) and not isinstance(value, bool) and value >= least, value),
+    )
+
+
+def _seconds(allow_zero: bool = False) -> Kind:
+    return Kind(
+        "a number of seconds, 0 or more" if allow_zero else "a number of seconds above 0",
+        lambda value: _require(_is_number(value) and (value > 0 or (allow_zero and value == 0)), value),
+    )
+
+
+def _one_of(*choices: str) -> Kind:
+    return Kind(" or ".join(choices), lambda value: _require(value in choices, value))
+
+
+def _check_names(value: Any) -> tuple[str, ...]:
+    _require(isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value), value)
+    return tuple(value)
+
+
+def _check_serializers(value: Any) -> Mapping[str, Any]:
+    _require(isinstance(value, Mapping), value)
+    for description in value.values():
+        _require(isinstance(description, Mapping) and {"encoder", "decoder"} <= set(description), value)
+        _require(all(isinstance(item, str) for item in description.values()), value)
+    return dict(value)
+
+
+def _check_uri(value: Any) -> str:
+    _require(isinstance(value, str) and bool(value), value)
+    for uri in value.split(";"):
+        scheme, separator, _ = uri.partition("://")
+        _require(bool(separator) and scheme.replace("+", "").replace("-", "").isalnum(), value)
+    return str(value)
+
+
+def _check_address(value: Any) -> str:
+    _require(isinstance(value, str | int) and not isinstance(value, bool), value)
+    try:
+        parse_address(str(value))
+    except ConfigError as exc:
+        raise ValueError(value) from exc
+    return str(value)
+
+
+_TEXT = Kind("a text", lambda value: _require(isinstance(value, str) and bool(value), value))
+_BOOLEAN = Kind("true or false", lambda value: _require(isinstance(value, bool), value))
+_MAPPING = Kind("a mapping", lambda value: dict(_require(isinstance(value, Mapping), value)))
+_NAMES = Kind("a list of names", _check_names)
+_TLS = Kind(
+    "true, false or a mapping with ca_certs, certfile, keyfile, cert_reqs ...",
+    lambda value: _require(isinstance(value, bool | Mapping), value),
+)
+_URI = Kind("a broker's URI such as amqp://user:password@host:5672/vhost or memory://", _check_uri)
+_ADDRESS = Kind("host:port or port, the port from 0 to 65535; an IPv6 host in brackets: [::1]:8000", _check_address)
+_SERIALIZERS = Kind("a mapping from a name to a mapping with encoder and decoder, dotted paths", _check_serializers)
+
+KEYS: tuple[Key, ...] = (
+    Key("AMQP_URI", _URI, "The broker; several, separated by semicolons, are tried in turn."),
+    Key("AMQP_SSL", _optional(_TLS), "TLS to the broker, whose certificate is verified unless cert_reqs says none."),
+    Key("LOGIN_METHOD", _optional(_TEXT), "The SASL mechanism: PLAIN (null), AMQPLAIN or EXTERNAL."),
+    Key("HEARTBEAT", _seconds(allow_zero=True), "From one heartbeat to the next; a dead broker is found within two."),
+    Key("TRANSPORT_OPTIONS", _MAPPING, "Options of kombu's transports, for link: channel."),
+    Key("PREFETCH_COUNT", _optional(_integer(0)), "Unacknowledged messages a consumer; null follows max_workers."),
+    Key("link", _one_of("frames", "channel"), "How the broker is reached: by our own frames, or by kombu's channels."),
+    Key("publish_connection", _one_of("shared", "dedicated"), "Whether publishing has a connection of its own."),
+    Key("rpc_exchange", _TEXT, "The exchange for requests and replies."),
+    Key("AUTO_DELETE_EVENT_EXCHANGES", _BOOLEAN, "Event exchanges go with their last queue."),
+    Key("DECLARE_EVENT_EXCHANGES", _BOOLEAN, "Declare event exchanges; false leaves that to somebody else."),
+    Key("serializer", _TEXT, "What messages are encoded with: json, pickle, yaml, msgpack, or one of SERIALIZERS."),
+    Key("ACCEPT", _NAMES, "Serializers accepted from others; empty accepts the one that is used for sending."),
+    Key("SERIALIZERS", _SERIALIZERS, "Serializers of one's own."),
+    Key("max_workers", _integer(1), "Calls that one service carries out at a time."),
+    Key("parent_calls_tracked", _integer(0), "Length of the call stack that travels with a call."),
+    Key("rpc_timeout", _optional(_seconds()), "How long an RPC call may take; null waits for ever."),
+    Key("publish_timeout", _seconds(), "How long an event waits for the broker's confirm."),
+    Key("publish_buffer", _integer(1), "Messages that may wait for a confirm, or for the broker to come back."),
+    Key("max_message_size", _integer(1), "The largest body of a message, in bytes."),
+    Key("send_traceback", _BOOLEAN, "Send the traceback of an error to the RPC caller."),
+    Key("startup_timeout", _optional(_seconds()), "How long the start waits for the broker; null waits for ever."),
+    Key("shutdown_timeout", _seconds(allow_zero=True), "How long running calls may take to finish at a stop."),
+    Key("WEB_SERVER_ADDRESS", _ADDRESS, "Where HTTP is served; port 0 takes a free one."),
+    Key("health_address", _optional(_ADDRESS), "Where GET /health is served by a process without web entrypoints."),
+    Key("http_max_header_size", _integer(256), "The largest header of an HTTP request, in bytes."),
+    Key("http_max_body_size", _integer(0), "The largest body of an HTTP request, in bytes."),
+    Key("http_header_timeout", _seconds(), "How long the whole header of a request may take."),
+    Key("http_body_timeout", _seconds(), "How long the whole body of a request may take."),
+    Key("http_max_connections", _integer(1), "HTTP connections at a time."),
+    Key("http_keep_alive", _seconds(allow_zero=True), "How long an idle HTTP connection is kept; 0 keeps none."),
+    Key("http_queue_timeout", _seconds(allow_zero=True), "How long a request waits for a worker before it gets 503."),
+    Key("log_format", _one_of("text", "json"), "Log lines to read, or one JSON object a line."),
+    Key("LOGGING", _optional(_MAPPING), "A configuration for logging.config.dictConfig, instead of log_format."),
+    Key("services", _NAMES, "What `rpcservice run` starts when it is given nothing: modules or files."),
+    Key("strict_config", _BOOLEAN, "A key that looks like a slip of a known one keeps the services from starting."),
+)
+"""Every key, in the order in which the documentation lists them. All other keys are free for services."""
+
+_KEY_BY_NAME = {key.name: key for key in KEYS}
+_NULL_MEANS_DEFAULT = frozenset(
+    ("AMQP_URI", "AUTO_DELETE_EVENT_EXCHANGES", "TRANSPORT_OPTIONS", "ACCEPT", "SERIALIZERS", "services")
+)
+
+
+def make_settings(config: Mapping[str, Any] | Settings, source: str = "configuration") -> Settings:
+    """Check a configuration and give its settings.
+
+    Args:
+        config: A mapping with nameko's keys and ours; Settings are given back as they are.
+        source: Where it came from, for messages.
+
+    Raises:
+        ConfigError: A value is wrong, or with ``strict_config`` a key looks like a slip.
+    """
     if isinstance(config, Settings):
         return config
-    known = {item.name for item in fields(Settings)}
-    values = {key.lower(): value for key, value in config.items() if key.lower() in known}
-    for name in ("accept", "services"):
-        if name in values:
-            values[name] = tuple(values[name])
+    values: dict[str, Any] = {}
+    for name, value in config.items():
+        key = _KEY_BY_NAME.get(name)
+        if key is None or (value is None and name in _NULL_MEANS_DEFAULT):
+            continue
+        try:
+            values[key.attribute] = key.kind.check(value)
+        except (ValueError, TypeError):
+            raise ConfigError(f"{source}: {name} is {_shown(name, value)}; give {key.kind.allowed}") from None
+    _look_for_slips(config, source, is_strict=bool(values.get("strict_config")))
     return Settings(**values, raw=MappingProxyType(dict(config)))
 
 
+def _shown(name: str, value: Any) -> str:
+    # A URI may hold a password.
+    return repr(value) if name != "AMQP_URI" or "@" not in str(value) else "no such URI"
+
+
+def _look_for_slips(config: Mapping[str, Any], source: str, *, is_strict: bool) -> None:
+    by_lower = {key.name.lower(): key.name for key in KEYS}
+    for name in config:
+        if name in _KEY_BY_NAME or not isinstance(name, str):
+            continue
+        meant = get_close_matches(name.lower(), by_lower, n=1, cutoff=LIKENESS)
+        if not meant:
+            continue
+        message = f"{source}: {name} is no known key; is {by_lower[meant[0]]} meant?"
+        if is_strict:
+            raise ConfigError(f"{message} Correct it, rename it, or set strict_config: false")
+        _log.warning("%s", message)
+
+
+def load_config(path: str | Path | None, defines: Sequence[tuple[str, object]] = ()) -> Settings:
+    """Read a configuration file and check it.
+
+    Args:
+        path: The YAML file; None for none. Files named under ``services`` are relative to its folder.
+        defines: Keys and values that win over the file's.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML mapping, or holds a wrong value.
+    """
+    values = dict(_read(Path(path))) if path is not None else {}
+    services = values.get("services")
+    if path is not None and isinstance(services, list):
+        folder = Path(path).parent
+        values["services"] = [_relative_to(folder, service) for service in services]
+    values.update(defines)
+    return make_settings(values, str(path) if path is not None else "configuration")
+
+
+def _relative_to(folder: Path, service: object) -> object:
+    """Give a service file's path as seen from here; modules stay as they are."""
+    if isinstance(service, str) and ".py" in service:
+        return str(folder / service)
+    return service
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+    try:
+        loaded = envvars.load(text)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{path}: is no valid YAML: {exc}") from exc
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, Mapping):
+        raise ConfigError(f"{path}: holds a {type(loaded).__name__}; give a mapping from keys to values")
+    return loaded
+
+
 def parse_address(text: str) -> tuple[str, int]:
-    """Split ``[host:]port``."""
-    host, _, port = text.rpartition(":")
-    return host.strip("[]") or "0.0.0.0", int(port)
+    """Split ``[host:]port`` into host and port; IPv6 hosts stand in brackets.
+
+    Args:
+        text: Such as "8000", "0.0.0.0:8000" or "[::1]:0".
+
+    Raises:
+        ConfigError: It is no address.
+    """
+    host, _, port = str(text).rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        port = ""
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{text!r} is no address; give {_ADDRESS.allowed}")
+    return host or "0.0.0.0", int(port)
