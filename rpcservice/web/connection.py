@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 
 from rpcservice.config import Settings
-from rpcservice.web.answer import Answer, answer_from_error
+from rpcservice.web.answer import Answer, Parts, answer_from_error
 from rpcservice.web.parser import ChunkedBody, Head, find_head_end, parse_head
 from rpcservice.web.request import WebRequest
 
@@ -241,7 +241,7 @@ class Connection:
         self.is_closing = self.is_closing or self._head is None or not self._head.keep_alive
         try:
             if answer.parts is not None:
-                self._send_parts(answer)
+                self._send_parts(answer, answer.parts)
             else:
                 self._send_whole(answer)
         except ClientGone as exc:
@@ -263,16 +263,12 @@ class Connection:
             for begin in range(0, len(body), _PIECE):
                 self._send_piece(view[begin : begin + _PIECE])
 
-    def _send_parts(self, answer: Answer) -> None:
-        is_chunked = self._head is not None and self._head.is_http_11
-        if not is_chunked:
-            self.is_closing = True
-        parts = answer.parts
-        assert parts is not None
+    def _send_parts(self, answer: Answer, parts: Parts) -> None:
+        is_chunked = answer.has_body and self._head is not None and self._head.is_http_11
+        self.is_closing = self.is_closing or (answer.has_body and not is_chunked)
         try:
-            head = self._render_head(answer, "Transfer-Encoding: chunked\r\n" if is_chunked else "")
-            self._send_piece(head)
-            if self._head is not None and self._head.method == "HEAD":
+            self._send_piece(self._render_head(answer, "Transfer-Encoding: chunked\r\n" if is_chunked else ""))
+            if not answer.has_body or (self._head is not None and self._head.method == "HEAD"):
                 return
             for part in parts:
                 if part:
@@ -310,9 +306,13 @@ class Connection:
 
     def reject(self, answer: Answer) -> None:
         """Send an answer as far as that needs no waiting; for a worker that is killed."""
-        if not self._is_answered:
-            self._is_answered = self.is_closing = True
+        if self._is_answered:
+            return
+        self._is_answered = self.is_closing = True
+        try:
             self.stream.try_send(self._render_head(answer, f"Content-Length: {len(answer.body)}\r\n") + answer.body)
+        except OSError as exc:
+            _log.debug("the client %s went away: %s", self.stream.peer, exc)
 
     def _linger(self) -> None:
         """Let the client read the answer: closed with bytes unread, the connection would be reset under it."""
