@@ -18,6 +18,7 @@ import kombu
 
 from rpcservice.amqp import frames
 from rpcservice.amqp.framechannel import FrameChannel
+from rpcservice.amqp.frameparser import FrameParser
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.concurrency import Backend
 from rpcservice.errors import ChannelClosed, ConnectionLost
@@ -92,7 +93,7 @@ class FrameLink:
         self._heartbeat = heartbeat
         self._connect_timeout = connect_timeout
         self._channels: dict[int, FrameChannel] = {}
-        self._parser = frames.FrameParser(self._pass_on)
+        self._parser = FrameParser(self._pass_on)
         self._pending: deque[bytes] = deque()
         self._to_write = backend.event()
         self._ended = backend.event()

@@ -3,7 +3,9 @@
 Frame layout: AMQP 0-9-1 section 4.2.3; content: 4.2.6; basic properties: section 1.8.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+import re
+from collections.abc import Mapping
 from struct import Struct
 from struct import error as StructError
 from typing import Any
@@ -20,20 +22,20 @@ FRAME_END = 0xCE
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 SHORT_STRING_LIMIT = 255
 
-_METHOD, _HEADER, _BODY = 1, 2, 3
+METHOD, HEADER, BODY = 1, 2, 3
+"""Types of frames."""
 
-_frame_head = Struct(">BHI")
+_log = logging.getLogger(__name__)
+
+FRAME_HEAD = Struct(">BHI")
+"""Type, channel and payload size."""
 _header_head = Struct(">HHQ")
 _ack = Struct(">BHIHHQBB")
-_ULONGLONG = Struct(">Q")
+ULONGLONG = Struct(">Q")
 _ULONG = Struct(">I")
 _USHORT = Struct(">H")
 
 _PUBLISH = b"\x00\x3c\x00\x28\x00\x00"  # class 60, method 40, ticket 0
-_DELIVER = b"\x00\x3c\x00\x3c"
-_RETURN = b"\x00\x3c\x00\x32"
-_ACK = b"\x00\x3c\x00\x50"
-_NACK = b"\x00\x3c\x00\x78"
 
 # Wire order. The flag of the first is bit 15; kind "s" is a short string, "F" a table, "o" one octet, "L" 64 bits.
 _FIELDS = (
@@ -52,6 +54,10 @@ _FIELDS = (
     ("app_id", 0x0008, "s"),
     ("cluster_id", 0x0004, "s"),
 )
+_LENIENT = "surrogateescape"
+"""How bytes that are no UTF-8 become text. Some clients put raw bytes into a correlation id; failing would bring the
+message back for ever, and replies need the same bytes."""
+_OTHER_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _BYTES = tuple(bytes((number,)) for number in range(256))
 
 
@@ -61,7 +67,7 @@ def short_string(text: str, what: str) -> bytes:
     Raises:
         MessageTooLarge: It has more than 255 bytes.
     """
-    data = text.encode("utf-8", "surrogatepass")
+    data = _text_bytes(text)
     if len(data) > SHORT_STRING_LIMIT:
         raise MessageTooLarge(
             what, len(data), SHORT_STRING_LIMIT, "use a shorter one (AMQP keeps its length in a byte)"
@@ -69,15 +75,26 @@ def short_string(text: str, what: str) -> bytes:
     return _BYTES[len(data)] + data
 
 
+def _text_bytes(text: str) -> bytes:
+    """Encode text; what :data:`_LENIENT` made of raw bytes becomes those bytes again."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        pass_through = "surrogateescape" if not _OTHER_SURROGATE.search(text) else "surrogatepass"
+        return text.encode("utf-8", pass_through)
+
+
 def encode_table(table: Mapping[str, Any]) -> bytes:
     """Encode a field table (AMQP 0-9-1 section 4.2.5.5), byte for byte as py-amqp does.
 
     Raises:
         MessageTooLarge: A key has more than 255 bytes.
-        UnserializableValueError: A value has a type that AMQP tables do not know.
+        UnserializableValueError: A value has a type that AMQP tables do not know, or a key is no text.
     """
     parts = []
     for key, value in table.items():
+        if not isinstance(key, str):
+            raise UnserializableValueError({key: value})
         parts.append(short_string(key, f"header name {key[:40]!r}"))
         if type(value) is str:
             data = value.encode("utf-8", "surrogatepass")
@@ -88,7 +105,7 @@ def encode_table(table: Mapping[str, Any]) -> bytes:
             # Everything else is rare: py-amqp's own encoder, for a table of this one item, less its frame.
             try:
                 parts.append(_dumps("F", ({"": value},))[5:])
-            except (FrameSyntaxError, StructError) as exc:
+            except (FrameSyntaxError, StructError, TypeError, RecursionError) as exc:
                 raise UnserializableValueError({key: value}) from exc
     encoded = b"".join(parts)
     return _ULONG.pack(len(encoded)) + encoded
@@ -119,17 +136,20 @@ def encode_properties(properties: Mapping[str, Any]) -> bytes:
             continue
         flags |= flag
         if kind == "s":
-            data = str(value).encode("utf-8", "surrogatepass")
+            text = str(value)
+            data = text.encode() if text.isascii() else _text_bytes(text)
             if len(data) > SHORT_STRING_LIMIT:
                 raise MessageTooLarge(f"property {name}", len(data), SHORT_STRING_LIMIT, "use a shorter one")
             parts.append(_BYTES[len(data)])
             parts.append(data)
         elif kind == "o":
             parts.append(_octet(name, value))
-        elif kind == "F":
+        elif kind == "F" and isinstance(value, Mapping):
             parts.append(encode_table(value))
+        elif kind == "L" and isinstance(value, int) and 0 <= value < 1 << 64:
+            parts.append(ULONGLONG.pack(value))
         else:
-            parts.append(_ULONGLONG.pack(int(value)))
+            raise UnserializableValueError({name: value})
     parts[0] = _USHORT.pack(flags)
     return b"".join(parts)
 
@@ -150,7 +170,7 @@ def decode_properties(data: bytes, offset: int = 0) -> dict[str, Any]:
             continue
         if kind == "s":
             stop = offset + 1 + data[offset]
-            properties[name] = data[offset + 1 : stop].decode("utf-8", "surrogatepass")
+            properties[name] = data[offset + 1 : stop].decode("utf-8", _LENIENT)
             offset = stop
         elif kind == "o":
             properties[name] = data[offset]
@@ -160,13 +180,16 @@ def decode_properties(data: bytes, offset: int = 0) -> dict[str, Any]:
             properties[name] = decode_table(data, offset, stop)
             offset = stop
         else:
-            properties[name] = _ULONGLONG.unpack_from(data, offset)[0]
+            properties[name] = ULONGLONG.unpack_from(data, offset)[0]
             offset += 8
     return properties
 
 
 def decode_table(data: bytes, offset: int, stop: int) -> dict[str, Any]:
-    """Decode the field table that lies in ``data[offset:stop]``, its length first."""
+    """Decode the field table that lies in ``data[offset:stop]``, its length first.
+
+    An item that is well formed, but has no counterpart in Python (a timestamp in the year 20000), is left out.
+    """
     table: dict[str, Any] = {}
     position = offset + 4
     while position < stop:
@@ -179,13 +202,17 @@ def decode_table(data: bytes, offset: int, stop: int) -> dict[str, Any]:
                 value: Any = data[position + 5 : end].decode()
             except UnicodeDecodeError:
                 value = data[position + 5 : end]
-            table[data[start:position].decode("utf-8", "surrogatepass")] = value
+            table[data[start:position].decode("utf-8", _LENIENT)] = value
             position = end
         else:
-            # py-amqp's decoder for the one item, as a table of its own.
+            # py-amqp's decoder for the one item, as an array of its own.
             end = _end_of_item(data, position)
-            item = data[start - 1 : end]
-            table.update(_loads("F", _ULONG.pack(len(item)) + item, 0)[0][0])
+            item = data[position:end]
+            try:
+                value = _loads("A", _ULONG.pack(len(item)) + item, 0)[0][0][0]
+                table[data[start:position].decode("utf-8", _LENIENT)] = value
+            except (ValueError, OverflowError, OSError, RecursionError):
+                _log.warning("a header that Python cannot hold is left out: %s", item[:40])
             position = end
     return table
 
@@ -221,7 +248,7 @@ def publish_head(channel: int, exchange: str, routing_key: str, mandatory: bool)
             b"\x01" if mandatory else b"\x00",
         )
     )
-    return _frame_head.pack(_METHOD, channel, len(payload)) + payload + b"\xce"
+    return FRAME_HEAD.pack(METHOD, channel, len(payload)) + payload + b"\xce"
 
 
 def encode_content(channel: int, properties: bytes, body: bytes, frame_max: int) -> bytes:
@@ -245,33 +272,33 @@ def encode_content(channel: int, properties: bytes, body: bytes, frame_max: int)
             room,
             "send less in headers (AMQP wants them in one frame), or raise the broker's frame_max",
         )
-    header = (_frame_head.pack(_HEADER, channel, size), _header_head.pack(60, 0, len(body)), properties, b"\xce")
+    header = (FRAME_HEAD.pack(HEADER, channel, size), _header_head.pack(60, 0, len(body)), properties, b"\xce")
     if len(body) <= room:
         if not body:
             return b"".join(header)
-        return b"".join((*header, _frame_head.pack(_BODY, channel, len(body)), body, b"\xce"))
+        return b"".join((*header, FRAME_HEAD.pack(BODY, channel, len(body)), body, b"\xce"))
     parts = list(header)
     for start in range(0, len(body), room):
         piece = body[start : start + room]
-        parts += (_frame_head.pack(_BODY, channel, len(piece)), piece, b"\xce")
+        parts += (FRAME_HEAD.pack(BODY, channel, len(piece)), piece, b"\xce")
     return b"".join(parts)
 
 
 def ack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
     """Encode ``basic.ack``."""
-    return _ack.pack(_METHOD, channel, 13, 60, 80, delivery_tag, multiple, FRAME_END)
+    return _ack.pack(METHOD, channel, 13, 60, 80, delivery_tag, multiple, FRAME_END)
 
 
 def nack_frame(channel: int, delivery_tag: int, multiple: bool, requeue: bool) -> bytes:
     """Encode ``basic.nack`` (a RabbitMQ extension: ``basic.reject`` with ``multiple``)."""
-    return _ack.pack(_METHOD, channel, 13, 60, 120, delivery_tag, multiple | requeue << 1, FRAME_END)
+    return _ack.pack(METHOD, channel, 13, 60, 120, delivery_tag, multiple | requeue << 1, FRAME_END)
 
 
 def decode_deliver(method: bytes) -> tuple[str, int, bool, str, str]:
     """Decode ``basic.deliver``: consumer tag, delivery tag, redelivered, exchange, routing key."""
     stop = 5 + method[4]
     consumer_tag = method[5:stop].decode()
-    delivery_tag = _ULONGLONG.unpack_from(method, stop)[0]
+    delivery_tag = ULONGLONG.unpack_from(method, stop)[0]
     redelivered = method[stop + 8] & 1 == 1
     exchange, offset = _read_short(method, stop + 9)
     routing_key, _ = _read_short(method, offset)
@@ -289,110 +316,13 @@ def decode_return(method: bytes) -> tuple[int, str, str, str]:
 
 def _read_short(data: bytes, offset: int) -> tuple[str, int]:
     stop = offset + 1 + data[offset]
-    return data[offset + 1 : stop].decode("utf-8", "surrogatepass"), stop
-
-
-class FrameError(Exception):
-    """Raised when the bytes from the broker are no frames."""
-
-
-ContentHandler = Callable[[bytes, bytes, bytes], None]
-"""Called with the method's payload, the header's payload and the body."""
-ConfirmHandler = Callable[[int, bool, bool], None]
-"""Called with the delivery tag, multiple, and whether it was an ack."""
-
-
-class FrameParser:
-    """Cuts a stream of bytes into frames and hands on the hot ones of known channels, complete with their content.
-
-    Args:
-        pass_on: Called with (type, channel, payload) of every other frame.
-    """
-
-    def __init__(self, pass_on: Callable[[int, int, bytes], None]) -> None:
-        self._pass_on = pass_on
-        self._rest = b""
-        self._partial: dict[int, list[Any]] = {}
-        self._deliver: dict[int, ContentHandler] = {}
-        self._return: dict[int, ContentHandler] = {}
-        self._confirm: dict[int, ConfirmHandler] = {}
-
-    def add_channel(
-        self, channel: int, deliver: ContentHandler, returned: ContentHandler, confirm: ConfirmHandler
-    ) -> None:
-        """Take over the hot methods of a channel."""
-        self._deliver[channel] = deliver
-        self._return[channel] = returned
-        self._confirm[channel] = confirm
-
-    def remove_channel(self, channel: int) -> None:
-        """Leave a channel alone again."""
-        for table in (self._deliver, self._return, self._confirm, self._partial):
-            table.pop(channel, None)
-
-    def feed(self, data: bytes) -> None:
-        """Take in what was read and handle every frame that is complete.
-
-        Raises:
-            FrameError: A frame does not end where it says.
-        """
-        if self._rest:
-            data = self._rest + data
-        position, end = 0, len(data)
-        unpack_head = _frame_head.unpack_from
-        while end - position >= FRAME_OVERHEAD:
-            kind, channel, size = unpack_head(data, position)
-            start = position + 7
-            stop = start + size
-            if stop >= end:
-                break
-            if data[stop] != FRAME_END:
-                raise FrameError(f"frame of type {kind} on channel {channel} does not end after {size} bytes")
-            if kind == _METHOD:
-                self._method(channel, data[start:stop])
-            elif (kind != _BODY and kind != _HEADER) or channel not in self._partial:
-                self._pass_on(kind, channel, data[start:stop])
-            else:
-                self._content(kind, channel, data[start:stop])
-            position = stop + 1
-        self._rest = data[position:]
-
-    def _method(self, channel: int, payload: bytes) -> None:
-        signature = payload[:4]
-        if signature == _DELIVER and channel in self._deliver:
-            self._partial[channel] = [self._deliver[channel], payload]
-        elif (signature in (_ACK, _NACK)) and channel in self._confirm:
-            tag = _ULONGLONG.unpack_from(payload, 4)[0]
-            self._confirm[channel](tag, payload[12] & 1 == 1, signature == _ACK)
-        elif signature == _RETURN and channel in self._return:
-            self._partial[channel] = [self._return[channel], payload]
-        else:
-            self._pass_on(_METHOD, channel, payload)
-
-    def _content(self, kind: int, channel: int, payload: bytes) -> None:
-        partial = self._partial[channel]
-        if kind == _HEADER:
-            missing = _ULONGLONG.unpack_from(payload, 4)[0]
-            if not missing:
-                del self._partial[channel]
-                partial[0](partial[1], payload, b"")
-                return
-            partial += (payload, missing, [])
-            return
-        handler, method, header, missing, pieces = partial
-        missing -= len(payload)
-        if missing > 0:
-            pieces.append(payload)
-            partial[3] = missing
-            return
-        del self._partial[channel]
-        handler(method, header, b"".join((*pieces, payload)) if pieces else payload)
+    return data[offset + 1 : stop].decode("utf-8", _LENIENT), stop
 
 
 def channel_close_ok_frame(channel: int) -> bytes:
     """Encode ``channel.close-ok``."""
-    return _frame_head.pack(_METHOD, channel, 4) + b"\x00\x14\x00\x29\xce"
+    return FRAME_HEAD.pack(METHOD, channel, 4) + b"\x00\x14\x00\x29\xce"
 
 
-CONNECTION_CLOSE = _frame_head.pack(_METHOD, 0, 11) + b"\x00\x0a\x00\x32" + b"\x00\xc8\x00" + b"\x00\x00\x00\x00\xce"
+CONNECTION_CLOSE = FRAME_HEAD.pack(METHOD, 0, 11) + b"\x00\x0a\x00\x32" + b"\x00\xc8\x00" + b"\x00\x00\x00\x00\xce"
 """``connection.close`` with code 200: a goodbye without a complaint."""

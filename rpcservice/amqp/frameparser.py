@@ -1,0 +1,108 @@
+"""FrameParser: cuts what an AMQP connection reads into frames; does no reading itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rpcservice.amqp.frames import BODY, FRAME_END, FRAME_HEAD, FRAME_OVERHEAD, HEADER, METHOD, ULONGLONG
+
+_DELIVER = b"\x00\x3c\x00\x3c"
+_RETURN = b"\x00\x3c\x00\x32"
+_ACK = b"\x00\x3c\x00\x50"
+_NACK = b"\x00\x3c\x00\x78"
+
+
+class FrameError(Exception):
+    """Raised when the bytes from the broker are no frames."""
+
+
+ContentHandler = Callable[[bytes, bytes, bytes], None]
+"""Called with the method's payload, the header's payload and the body."""
+ConfirmHandler = Callable[[int, bool, bool], None]
+"""Called with the delivery tag, multiple, and whether it was an ack."""
+
+
+class FrameParser:
+    """Cuts a stream of bytes into frames and hands on the hot ones of known channels, complete with their content.
+
+    Args:
+        pass_on: Called with (type, channel, payload) of every other frame.
+    """
+
+    def __init__(self, pass_on: Callable[[int, int, bytes], None]) -> None:
+        self._pass_on = pass_on
+        self._rest = b""
+        self._partial: dict[int, list[Any]] = {}
+        self._deliver: dict[int, ContentHandler] = {}
+        self._return: dict[int, ContentHandler] = {}
+        self._confirm: dict[int, ConfirmHandler] = {}
+
+    def add_channel(
+        self, channel: int, deliver: ContentHandler, returned: ContentHandler, confirm: ConfirmHandler
+    ) -> None:
+        """Take over the hot methods of a channel."""
+        self._deliver[channel] = deliver
+        self._return[channel] = returned
+        self._confirm[channel] = confirm
+
+    def remove_channel(self, channel: int) -> None:
+        """Leave a channel alone again."""
+        for table in (self._deliver, self._return, self._confirm, self._partial):
+            table.pop(channel, None)
+
+    def feed(self, data: bytes) -> None:
+        """Take in what was read and handle every frame that is complete.
+
+        Raises:
+            FrameError: A frame does not end where it says.
+        """
+        if self._rest:
+            data = self._rest + data
+        position, end = 0, len(data)
+        unpack_head = FRAME_HEAD.unpack_from
+        while end - position >= FRAME_OVERHEAD:
+            kind, channel, size = unpack_head(data, position)
+            start = position + 7
+            stop = start + size
+            if stop >= end:
+                break
+            if data[stop] != FRAME_END:
+                raise FrameError(f"frame of type {kind} on channel {channel} does not end after {size} bytes")
+            if kind == METHOD:
+                self._method(channel, data[start:stop])
+            elif (kind != BODY and kind != HEADER) or channel not in self._partial:
+                self._pass_on(kind, channel, data[start:stop])
+            else:
+                self._content(kind, channel, data[start:stop])
+            position = stop + 1
+        self._rest = data[position:]
+
+    def _method(self, channel: int, payload: bytes) -> None:
+        signature = payload[:4]
+        if signature == _DELIVER and channel in self._deliver:
+            self._partial[channel] = [self._deliver[channel], payload]
+        elif (signature in (_ACK, _NACK)) and channel in self._confirm:
+            tag = ULONGLONG.unpack_from(payload, 4)[0]
+            self._confirm[channel](tag, payload[12] & 1 == 1, signature == _ACK)
+        elif signature == _RETURN and channel in self._return:
+            self._partial[channel] = [self._return[channel], payload]
+        else:
+            self._pass_on(METHOD, channel, payload)
+
+    def _content(self, kind: int, channel: int, payload: bytes) -> None:
+        partial = self._partial[channel]
+        if kind == HEADER:
+            missing = ULONGLONG.unpack_from(payload, 4)[0]
+            if not missing:
+                del self._partial[channel]
+                partial[0](partial[1], payload, b"")
+                return
+            partial += (payload, missing, [])
+            return
+        handler, method, header, missing, pieces = partial
+        missing -= len(payload)
+        if missing > 0:
+            pieces.append(payload)
+            partial[3] = missing
+            return
+        del self._partial[channel]
+        handler(method, header, b"".join((*pieces, payload)) if pieces else payload)
