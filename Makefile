@@ -1,33 +1,40 @@
 # The same words for people and CI: make run, make test, make lint, make docs, make bench.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help run test lint docs bench audit test-all rabbitmq clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
 
+# Stamps: the environment is made once, and installed again only when what it is made from has changed.
 $(VENV)/.made:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rpcservice needs Python 3.11 or newer; set PYTHON=")'
+	@test -n "$(PYTHON)" || { echo "rpcservice needs Python 3.11 or newer; install it, or set PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rpcservice needs Python 3.11 or newer; set PYTHON=")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments; on Debian: sudo apt-get install -y python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(PIP) install --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/.installed
+	$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.installed $@
 
-run: $(VENV)/.installed ## Run the shop example on the embedded broker; Ctrl-C stops it
-	$(BIN)/rpcservice run --config config.yaml
+run: $(VENV)/.installed ## Run the examples on the embedded broker; Ctrl-C stops them
+	@exec $(BIN)/rpcservice run --config config.yaml
 
 rabbitmq:
 	@bash .ci/install-rabbitmq
 
+# Coverage is looked at after the tests, and is shown only when it is too low: the last words are pytest's summary.
 test: $(VENV)/.installed-dev rabbitmq ## Run all tests, against a private RabbitMQ node, with coverage
 	@rm -f .coverage .coverage.*
 	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
@@ -41,16 +48,18 @@ lint: $(VENV)/.installed-dev ## Check style and types
 
 docs: $(VENV)/.installed-dev ## Build the documentation; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
-	@echo "open docs/_build/html/index.html"
+	@echo "The documentation is in docs/_build/html/index.html"
 
 bench: $(VENV)/.installed-dev rabbitmq ## Measure side by side with nameko and FastStream
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+# Not part of CI: a vulnerability that becomes known today must not stop unrelated work.
 audit: $(VENV)/.installed-dev ## Look for known vulnerabilities of the dependencies
-	$(BIN)/pip-audit --skip-editable
+	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
+# Interpreters of pyenv count too, although its shims offer only the chosen one.
 test-all: $(VENV)/.installed-dev rabbitmq ## Run all tests on Python 3.11, 3.12 and 3.13
-	$(BIN)/tox
+	@PATH="$$PATH$$(printf ':%s' $(wildcard $(HOME)/.pyenv/versions/3.1[123].*/bin))" $(BIN)/tox run
 
 clean: ## Remove what was made
 	rm -rf $(VENV) .tox build dist docs/_build .coverage .coverage.* .coverage-report
