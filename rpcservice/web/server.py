@@ -6,7 +6,7 @@ import socket as socket_types
 from time import monotonic
 from typing import Any
 
-from eventlet import hubs
+from eventlet import hubs, sleep
 from eventlet.patcher import original
 
 from rpcservice.concurrency import Task
@@ -26,6 +26,8 @@ _socket: Any = original("socket")
 _BACKLOG = 1024
 _SPARE = 16
 _READ_SIZE = 64 * 1024
+_LEAST = 4 * 1024
+_TURN = 256 * 1024
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -41,18 +43,22 @@ class GreenStream:
         self._reader: Any = None
         self._listener: Any = None
         self._is_interrupted = False
+        self._sent = 0
 
     def recv(self) -> bytes:
         """Wait for bytes; gives none at the end of the stream, or when interrupted."""
         while not self._is_interrupted:
+            # The hub first, though bytes may be there: a client that is never waited for would starve all others.
+            self._wait_readable()
             try:
                 return self._sock.recv(_READ_SIZE)
             except BlockingIOError:
-                self._wait_readable()
+                continue
         self._is_interrupted = False
         return b""
 
     def _wait_readable(self) -> None:
+        self._sent = 0
         # The hub's listener outlives the wait: two system calls less for each request of a connection that is kept.
         if self._listener is None:
             self._listener = self._hub.add(
@@ -92,6 +98,11 @@ class GreenStream:
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all of it; waits while the client does not take it."""
+        self._sent += max(len(data), _LEAST)
+        if self._sent > _TURN:
+            # A long answer to a fast client never waits; the others are to have their turn all the same.
+            self._sent = 0
+            sleep(0)
         sent = self.try_send(data)
         while sent < len(data):
             hubs.trampoline(self._fileno, write=True)

@@ -4,6 +4,7 @@ import logging
 import re
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 from typing import Any
 
@@ -317,6 +318,38 @@ def test_a_client_that_does_not_take_a_whole_answer_holds_no_worker(serve: Serve
     with socket.create_connection(site.address, 5) as sock:
         sock.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
         assert site.get("/ok").status == 200
+
+
+def test_an_endless_answer_leaves_others_their_turn(serve: Serve, background: Callable[..., Any]) -> None:
+    site = serve(Plain)
+    with socket.create_connection(site.address, 5) as sock:
+
+        def swallow() -> None:
+            sock.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+            with suppress(ConnectionResetError):
+                while sock.recv(1_000_000):
+                    continue
+
+        swallowing = background(swallow)
+        assert site.get("/ok").text == "ok"
+        sock.shutdown(socket.SHUT_RDWR)
+        swallowing.result()
+
+
+def test_a_client_that_never_waits_leaves_others_their_turn(serve: Serve, background: Callable[..., Any]) -> None:
+    site = serve(Plain)
+    with socket.create_connection(site.address, 5) as sock:
+        stopped = []
+
+        def hurry() -> None:
+            while not stopped:
+                sock.sendall(GET * 10)
+                sock.recv(1_000_000)
+
+        hurrying = background(hurry)
+        assert [site.get("/ok").text for _ in range(5)] == ["ok"] * 5
+        stopped.append(True)
+        hurrying.result()
 
 
 def test_a_long_answer_arrives_whole(plain: Any) -> None:
