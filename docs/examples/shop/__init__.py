@@ -1,0 +1,1 @@
+"""A small shop: ``orders`` takes orders over HTTP, ``products`` keeps the stock, ``notifications`` says thank you."""
