@@ -1,7 +1,7 @@
 """Services that talk by RPC and events. Names are resolved when they are first used; importing patches nothing."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -44,12 +44,64 @@ _HOMES = {
         "UnserializableValueError",
         "WorkerPoolFull",
     ),
-    "rpcservice.timer": ("timer",),
+    "rpcservice.timers": ("timer",),
     "rpcservice.web.http": ("http",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - one table serves both
+__all__ = sorted(_HOME_OF)
+
+
+if TYPE_CHECKING:
+    # The same names once more, for type checkers; tests/test_public_names.py holds the two together.
+    from rpcservice.amqp.events import BROADCAST as BROADCAST
+    from rpcservice.amqp.events import SERVICE_POOL as SERVICE_POOL
+    from rpcservice.amqp.events import SINGLETON as SINGLETON
+    from rpcservice.amqp.events import EventDispatcher as EventDispatcher
+    from rpcservice.amqp.events import event_handler as event_handler
+    from rpcservice.amqp.rpc import ClusterRpc as ClusterRpc
+    from rpcservice.amqp.rpc import RpcCall as RpcCall
+    from rpcservice.amqp.rpc import ServiceRpc as ServiceRpc
+    from rpcservice.amqp.rpc import rpc as rpc
+    from rpcservice.core.container import ServiceContainer as ServiceContainer
+    from rpcservice.core.context import WorkerContext as WorkerContext
+    from rpcservice.core.dependency import Config as Config
+    from rpcservice.core.dependency import DependencyProvider as DependencyProvider
+    from rpcservice.core.entrypoint import Entrypoint as Entrypoint
+    from rpcservice.core.extension import Extension as Extension
+    from rpcservice.core.extension import Host as Host
+    from rpcservice.core.faults import deserialize_to_instance as deserialize_to_instance
+    from rpcservice.core.resource import Resource as Resource
+    from rpcservice.core.runner import ServiceRunner as ServiceRunner
+    from rpcservice.core.runner import run_services as run_services
+    from rpcservice.errors import BadRequest as BadRequest
+    from rpcservice.errors import BrokerError as BrokerError
+    from rpcservice.errors import BrokerUnavailable as BrokerUnavailable
+    from rpcservice.errors import ChannelClosed as ChannelClosed
+    from rpcservice.errors import CommandError as CommandError
+    from rpcservice.errors import ConfigError as ConfigError
+    from rpcservice.errors import ConnectionLost as ConnectionLost
+    from rpcservice.errors import ContainerBeingKilled as ContainerBeingKilled
+    from rpcservice.errors import DeclarationError as DeclarationError
+    from rpcservice.errors import ExtensionNotFound as ExtensionNotFound
+    from rpcservice.errors import IncorrectSignature as IncorrectSignature
+    from rpcservice.errors import MalformedRequest as MalformedRequest
+    from rpcservice.errors import MessageTooLarge as MessageTooLarge
+    from rpcservice.errors import MethodNotFound as MethodNotFound
+    from rpcservice.errors import MissingExtra as MissingExtra
+    from rpcservice.errors import PublishError as PublishError
+    from rpcservice.errors import PublishRejected as PublishRejected
+    from rpcservice.errors import PublishTimeout as PublishTimeout
+    from rpcservice.errors import RemoteError as RemoteError
+    from rpcservice.errors import RpcError as RpcError
+    from rpcservice.errors import RpcServiceError as RpcServiceError
+    from rpcservice.errors import RpcTimeout as RpcTimeout
+    from rpcservice.errors import UndeliverableMessage as UndeliverableMessage
+    from rpcservice.errors import UnknownService as UnknownService
+    from rpcservice.errors import UnserializableValueError as UnserializableValueError
+    from rpcservice.errors import WorkerPoolFull as WorkerPoolFull
+    from rpcservice.timers import timer as timer
+    from rpcservice.web.http import http as http
 
 
 def __getattr__(name: str) -> Any:

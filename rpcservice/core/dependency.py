@@ -1,7 +1,7 @@
 """DependencyProvider, the base of what services are given, and Config, the simplest of them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.extension import Extension
@@ -27,6 +27,10 @@ class DependencyProvider(Extension):
 
     def worker_teardown(self, ctx: WorkerContext) -> None:
         """Called last for each worker, whatever happened before: close here."""
+
+    if TYPE_CHECKING:
+        # To type checkers a service's attribute is what get_dependency gives, not the provider that is written there.
+        def __get__(self, service: object, owner: type | None = None) -> Any: ...
 
 
 class Config(DependencyProvider):
