@@ -1,22 +1,26 @@
 """Settings: read once from YAML or a mapping, checked key by key, frozen."""
 
 import logging
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
-
-import yaml
+from urllib.parse import urlsplit
 
 from rpcservice import envvars
 from rpcservice.errors import ConfigError
 
 DEFAULT_AMQP_URI = "pyamqp://guest:guest@localhost"
 MEBIBYTE = 1024 * 1024
-LIKENESS = 0.82
+LIKENESS = 0.85
 """How alike an unknown key must be to a known one to be taken for a slip; 1 is the same."""
+COMMAND_LINE = "command line"
+OWN_SCHEMES = ("amqp", "amqps", "pyamqp", "memory")
+"""What ``AMQP_URI`` may begin with, unless ``link: channel`` brings in kombu's other transports."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +98,7 @@ class Key(NamedTuple):
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _require(holds: bool, value: Any) -> Any:
@@ -107,10 +111,13 @@ def _optional(kind: Kind) -> Kind:
     return Kind(f"{kind.allowed}, or null", lambda value: None if value is None else kind.check(value))
 
 
-def _integer(least: int) -> Kind:
+def _integer(least: int, most: int | None = None) -> Kind:
     return Kind(
-        f"a whole number from {least} on",
-        lambda value: _require(isinstance(value, int) and not isinstance(value, bool) and value >= least, value),
+        f"a whole number from {least} {'on' if most is None else f'to {most}'}",
+        lambda value: _require(
+            type(value) is int and value >= least and (most is None or value <= most),
+            value,
+        ),
     )
 
 
@@ -122,7 +129,10 @@ def _seconds(allow_zero: bool = False) -> Kind:
 
 
 def _one_of(*choices: str) -> Kind:
-    return Kind(" or ".join(choices), lambda value: _require(value in choices, value))
+    return Kind(
+        f"{', '.join(choices[:-1])} or {choices[-1]}",
+        lambda value: _require(isinstance(value, str) and value in choices, value),
+    )
 
 
 def _check_names(value: Any) -> tuple[str, ...]:
@@ -131,18 +141,20 @@ def _check_names(value: Any) -> tuple[str, ...]:
 
 
 def _check_serializers(value: Any) -> Mapping[str, Any]:
-    _require(isinstance(value, Mapping), value)
+    _require(isinstance(value, Mapping) and all(isinstance(name, str) for name in value), value)
     for description in value.values():
-        _require(isinstance(description, Mapping) and {"encoder", "decoder"} <= set(description), value)
-        _require(all(isinstance(item, str) for item in description.values()), value)
+        _require(isinstance(description, Mapping) and set(description) <= _OF_A_SERIALIZER, value)
+        _require("encoder" in description and "decoder" in description, value)
+        _require(all(isinstance(item, str) and item for item in description.values()), value)
+        _require("." in description["encoder"].strip(".") and "." in description["decoder"].strip("."), value)
     return dict(value)
 
 
 def _check_uri(value: Any) -> str:
-    _require(isinstance(value, str) and bool(value), value)
+    _require(isinstance(value, str), value)
     for uri in value.split(";"):
-        scheme, separator, _ = uri.partition("://")
-        _require(bool(separator) and scheme.replace("+", "").replace("-", "").isalnum(), value)
+        _require(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri) is not None, value)
+        _require(urlsplit(uri).port != 0, value)  # a port that is no number raises ValueError by itself
     return str(value)
 
 
@@ -157,6 +169,7 @@ def _check_address(value: Any) -> str:
 
 _TEXT = Kind("a text", lambda value: _require(isinstance(value, str) and bool(value), value))
 _BOOLEAN = Kind("true or false", lambda value: _require(isinstance(value, bool), value))
+_LOGIN = _one_of("PLAIN", "AMQPLAIN", "EXTERNAL", "GSSAPI")
 _MAPPING = Kind("a mapping", lambda value: dict(_require(isinstance(value, Mapping), value)))
 _NAMES = Kind("a list of names", _check_names)
 _TLS = Kind(
@@ -165,15 +178,22 @@ _TLS = Kind(
 )
 _URI = Kind("a broker's URI such as amqp://user:password@host:5672/vhost or memory://", _check_uri)
 _ADDRESS = Kind("host:port or port, the port from 0 to 65535; an IPv6 host in brackets: [::1]:8000", _check_address)
-_SERIALIZERS = Kind("a mapping from a name to a mapping with encoder and decoder, dotted paths", _check_serializers)
+_OF_A_SERIALIZER = frozenset(("encoder", "decoder", "content_type", "content_encoding"))
+_SERIALIZERS = Kind(
+    "a mapping from a name to a mapping with encoder and decoder, both dotted paths, and if need be content_type "
+    "and content_encoding",
+    _check_serializers,
+)
 
 KEYS: tuple[Key, ...] = (
     Key("AMQP_URI", _URI, "The broker; several, separated by semicolons, are tried in turn."),
     Key("AMQP_SSL", _optional(_TLS), "TLS to the broker, whose certificate is verified unless cert_reqs says none."),
-    Key("LOGIN_METHOD", _optional(_TEXT), "The SASL mechanism: PLAIN (null), AMQPLAIN or EXTERNAL."),
+    Key("LOGIN_METHOD", _optional(_LOGIN), "The SASL mechanism: PLAIN (null), AMQPLAIN, EXTERNAL or GSSAPI."),
     Key("HEARTBEAT", _seconds(allow_zero=True), "From one heartbeat to the next; a dead broker is found within two."),
     Key("TRANSPORT_OPTIONS", _MAPPING, "Options of kombu's transports, for link: channel."),
-    Key("PREFETCH_COUNT", _optional(_integer(0)), "Unacknowledged messages a consumer; null follows max_workers."),
+    Key(
+        "PREFETCH_COUNT", _optional(_integer(0, 65535)), "Unacknowledged messages a consumer; null follows max_workers."
+    ),
     Key("link", _one_of("frames", "channel"), "How the broker is reached: by our own frames, or by kombu's channels."),
     Key("publish_connection", _one_of("shared", "dedicated"), "Whether publishing has a connection of its own."),
     Key("rpc_exchange", _TEXT, "The exchange for requests and replies."),
@@ -223,8 +243,11 @@ def make_settings(config: Mapping[str, Any] | Settings, source: str = "configura
     Raises:
         ConfigError: A value is wrong, or with ``strict_config`` a key looks like a slip.
     """
-    if isinstance(config, Settings):
-        return config
+    return config if isinstance(config, Settings) else _settings_from(config, source, {})
+
+
+def _settings_from(config: Mapping[str, Any], source: str, sources: Mapping[str, str]) -> Settings:
+    """Check a configuration, some keys of which come from elsewhere than the rest."""
     values: dict[str, Any] = {}
     for name, value in config.items():
         key = _KEY_BY_NAME.get(name)
@@ -233,25 +256,48 @@ def make_settings(config: Mapping[str, Any] | Settings, source: str = "configura
         try:
             values[key.attribute] = key.kind.check(value)
         except (ValueError, TypeError):
-            raise ConfigError(f"{source}: {name} is {_shown(name, value)}; give {key.kind.allowed}") from None
-    _look_for_slips(config, source, is_strict=bool(values.get("strict_config")))
-    return Settings(**values, raw=MappingProxyType(dict(config)))
+            place = sources.get(name, source)
+            raise ConfigError(f"{place}: {name} is {_shown(name, value)}; give {key.kind.allowed}") from None
+    _look_for_slips(config, source, sources, is_strict=bool(values.get("strict_config")))
+    settings = Settings(**values, raw=MappingProxyType(dict(config)))
+    _check_schemes(settings, sources.get("AMQP_URI", source))
+    return settings
 
 
 def _shown(name: str, value: Any) -> str:
-    # A URI may hold a password.
-    return repr(value) if name != "AMQP_URI" or "@" not in str(value) else "no such URI"
+    text = hide_password(repr(value)) if name == "AMQP_URI" else repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _look_for_slips(config: Mapping[str, Any], source: str, *, is_strict: bool) -> None:
+def hide_password(uri: str) -> str:
+    """Give a broker's URI, or several that semicolons separate, for people to read."""
+    return ";".join(re.sub(r"((?:://|^)[^:@/]*):(?!//).*@", r"\1:***@", one) for one in uri.split(";"))
+
+
+def _check_schemes(settings: Settings, source: str) -> None:
+    uris = settings.amqp_uri.split(";")
+    schemes = [uri.partition("://")[0] for uri in uris]
+    if "memory" in schemes and len(uris) > 1:
+        raise ConfigError(
+            f"{source}: AMQP_URI names memory:// beside others; give it alone, for it is no broker to share"
+        )
+    for scheme in schemes:
+        if settings.link == "frames" and scheme not in OWN_SCHEMES:
+            raise ConfigError(
+                f"{source}: AMQP_URI begins with {scheme}://; give one of {', '.join(OWN_SCHEMES)}, "
+                "or set link: channel for another of kombu's transports"
+            )
+
+
+def _look_for_slips(config: Mapping[str, Any], source: str, sources: Mapping[str, str], *, is_strict: bool) -> None:
     by_lower = {key.name.lower(): key.name for key in KEYS}
     for name in config:
         if name in _KEY_BY_NAME or not isinstance(name, str):
             continue
-        meant = get_close_matches(name.lower(), by_lower, n=1, cutoff=LIKENESS)
+        meant = get_close_matches(name.lower().replace("-", "_"), by_lower, n=1, cutoff=LIKENESS)
         if not meant:
             continue
-        message = f"{source}: {name} is no known key; is {by_lower[meant[0]]} meant?"
+        message = f"{sources.get(name, source)}: {name} is no known key; is {by_lower[meant[0]]} meant?"
         if is_strict:
             raise ConfigError(f"{message} Correct it, rename it, or set strict_config: false")
         _log.warning("%s", message)
@@ -262,7 +308,7 @@ def load_config(path: str | Path | None, defines: Sequence[tuple[str, object]] =
 
     Args:
         path: The YAML file; None for none. Files named under ``services`` are relative to its folder.
-        defines: Keys and values that win over the file's.
+        defines: Keys and values that win over the file's, as given on the command line.
 
     Raises:
         ConfigError: The file cannot be read, is no YAML mapping, or holds a wrong value.
@@ -273,14 +319,20 @@ def load_config(path: str | Path | None, defines: Sequence[tuple[str, object]] =
         folder = Path(path).parent
         values["services"] = [_relative_to(folder, service) for service in services]
     values.update(defines)
-    return make_settings(values, str(path) if path is not None else "configuration")
+    source = str(path) if path is not None else "configuration"
+    return _settings_from(values, source, dict.fromkeys((name for name, _ in defines), COMMAND_LINE))
 
 
 def _relative_to(folder: Path, service: object) -> object:
     """Give a service file's path as seen from here; modules stay as they are."""
-    if isinstance(service, str) and ".py" in service:
+    if isinstance(service, str) and is_service_file(service):
         return str(folder / service)
     return service
+
+
+def is_service_file(target: str) -> bool:
+    """Say whether a service is named by a file, ``path/to/file.py[:CLASS]``, and not by a module."""
+    return target.endswith(".py") or ".py:" in target
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -288,10 +340,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
-    try:
-        loaded = envvars.load(text)
-    except yaml.YAMLError as exc:
-        raise ConfigError(f"{path}: is no valid YAML: {exc}") from exc
+    loaded = envvars.load(text, source=str(path))
     if loaded is None:
         return {}
     if not isinstance(loaded, Mapping):

@@ -10,9 +10,11 @@ import yaml
 from rpcservice.errors import ConfigError
 
 _MAY_HOLD_ONE = re.compile(r".*\$\{.*\}.*", re.DOTALL)
-_NAME = re.compile(r"[^}:\s]+")
+_NAME = re.compile(r"[^{}:\s]+")
 _DEEPEST = 20
 """Values that hold variables again are followed so far; deeper, a variable surely holds itself."""
+_LONGEST = 1_000_000
+"""Characters that a text may grow to when its variables are replaced."""
 
 
 def substitute(text: str, environment: Mapping[str, str] | None = None) -> str:
@@ -63,8 +65,28 @@ class EnvLoader(yaml.SafeLoader):
 def _construct(loader: EnvLoader, node: yaml.ScalarNode) -> Any:
     text: str = loader.construct_scalar(node)
     replaced = substitute(text)
-    # Something like "${ S }" only looked like a variable.
-    return text if replaced == text else load(replaced, loader.depth + 1)
+    if replaced == text:
+        return text  # something like "${ S }" only looked like a variable
+    if loader.depth >= _DEEPEST or len(replaced) > _LONGEST:
+        raise _HoldsItself(problem=f"a variable in {_short(text)} holds itself; give it another value")
+    try:
+        return _load(replaced, loader.depth + 1)
+    except _HoldsItself as exc:
+        raise _HoldsItself(problem=exc.problem, problem_mark=node.start_mark) from exc
+    except yaml.YAMLError as exc:
+        if loader.depth:
+            raise  # the place in the file is known one level up
+        # Its value is not shown: it may be a secret.
+        problem = f"with its variables replaced, {_short(text)} is no YAML: {getattr(exc, 'problem', None) or exc}"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from exc
+
+
+class _HoldsItself(yaml.MarkedYAMLError):
+    """Raised for a variable that can be replaced for ever."""
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
 
 
 def _construct_raw(loader: EnvLoader, node: yaml.ScalarNode) -> str:
@@ -76,22 +98,38 @@ EnvLoader.add_constructor("!env_var", _construct)
 EnvLoader.add_constructor("!raw_env_var", _construct_raw)
 
 
-def load(text: str, depth: int = 0) -> Any:
-    """Parse YAML, its variables replaced.
-
-    Args:
-        text: The YAML document.
-        depth: How many variables this text came out of.
-
-    Raises:
-        ConfigError: A variable holds itself.
-        yaml.YAMLError: It is no YAML.
-    """
-    if depth > _DEEPEST:
-        raise ConfigError(f"an environment variable holds itself: {text[:60]!r}; give it a value without ${{...}}")
+def _load(text: str, depth: int) -> Any:
     loader = EnvLoader(text)
     loader.depth = depth
     try:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+def load(text: str, source: str = "configuration") -> Any:
+    """Parse YAML, its variables replaced.
+
+    Args:
+        text: The YAML document.
+        source: Where it came from, for messages.
+
+    Raises:
+        ConfigError: It is no YAML, or a variable holds itself.
+    """
+    try:
+        return _load(text, 0)
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        place = f"{source}, line {mark.line + 1}" if mark else source
+        raise ConfigError(f"{place}: {exc.problem or exc.context}{_hint(text, mark)}") from exc
+    except (yaml.YAMLError, RecursionError) as exc:
+        raise ConfigError(f"{source}: is no valid YAML: {' '.join(str(exc).split())}") from exc
+
+
+def _hint(text: str, mark: "yaml.Mark | None") -> str:
+    """Tell of the one trap that nameko's form has in YAML."""
+    line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+    if re.search(r"[\[{,].*\$\{", line) is None or "!env_var" in line:
+        return ""
+    return '; inside [...] and {...} write !env_var "${NAME}", or put each item on a line of its own'
