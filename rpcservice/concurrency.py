@@ -97,6 +97,10 @@ class Backend(Protocol):
         """Run ``function`` beside the caller with empty context variables, at the least cost; it must not raise."""
         ...
 
+    def wake_for(self, function: Callable[..., object], *args: object) -> None:
+        """Like :meth:`post`, for signal handlers: it wakes a backend that waits for nothing but its sockets."""
+        ...
+
     def can_use_sockets(self) -> bool:
         """Say whether waiting on an ordinary socket lets others run."""
         ...
@@ -285,7 +289,11 @@ class GreenBackend:
         """Run a call in the hub's next turn; from another thread, by way of a pipe that wakes the hub."""
         if self._get_ident() == self._home:
             self._hub.schedule_call_global(0, function, *args)
-            return
+        else:
+            self.wake_for(function, *args)
+
+    def wake_for(self, function: Callable[..., object], *args: object) -> None:
+        """Run a call in the hub's next turn, by way of the pipe: a hub that polls does not look at its timers."""
         self._posted.append((function, args))
         try:
             os.write(self._write_end, b"x")
@@ -370,6 +378,10 @@ class ThreadBackend:
     def start(self, function: Callable[..., object], *args: object) -> None:
         """Start a daemon thread."""
         threading.Thread(target=function, args=args, daemon=True).start()
+
+    def wake_for(self, function: Callable[..., object], *args: object) -> None:
+        """Run the call at once."""
+        function(*args)
 
     def can_use_sockets(self) -> bool:
         """Say yes."""
