@@ -59,29 +59,36 @@ class WorkerPool:
         try:
             self.run(ctx)
         finally:
-            following = self._release(ctx)
-            if following is not None:
-                self._backend.start(self._work, following)
+            self._pass_on(ctx)
+
+    def _pass_on(self, ctx: WorkerContext) -> None:
+        """Free a slot, and have a new greenlet work for whoever waits for one."""
+        following = self._release(ctx)
+        if following is not None:
+            self._backend.start(self._work, following)
 
     def _wait_for_slot(self, ctx: WorkerContext, wait: float | None) -> None:
         granted = self._lent[ctx] = self._backend.event()
         self.waiting.append(ctx)
         try:
             if not granted.wait(wait):
-                raise WorkerPoolFull(
-                    f"all {self.size} workers of service {ctx.service_name!r} stayed busy for {wait:g} s; "
-                    "raise max_workers or run more instances"
-                )
-            if ctx not in self.running:
+                raise WorkerPoolFull(f"{self._what_is_full(ctx)} stayed busy for {wait:g} s; run more instances")
+            if ctx.is_killed or ctx not in self.running:
                 raise ContainerBeingKilled(f"service {ctx.service_name!r} is stopping")
         except BaseException:
             if ctx in self.running:
-                self._release(ctx)
+                self._pass_on(ctx)
             elif ctx in self.waiting:
                 self.waiting.remove(ctx)
             raise
         finally:
             self._lent.pop(ctx, None)
+
+    def _what_is_full(self, ctx: WorkerContext) -> str:
+        if len(self.running) >= self.size:
+            return f"all workers of service {ctx.service_name!r} (max_workers: {self.size})"
+        limit = ctx.entrypoint.concurrency
+        return f"all workers of {ctx.service_name}.{ctx.entrypoint.method_name} (concurrency={limit})"
 
     def _has_room_for(self, ctx: WorkerContext) -> bool:
         limit = ctx.entrypoint.concurrency

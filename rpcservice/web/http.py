@@ -186,7 +186,7 @@ class Http(Entrypoint):
         """Send a streamed body while the worker still has its dependencies; a whole one is sent without a worker."""
         answer = ctx.reply
         if answer is not None and answer.parts is not None and not self._has_own_handler:
-            exchange = ctx.message.exchange
+            exchange = getattr(ctx.message, "exchange", None)
             if exchange is not None:
                 exchange.send(answer)
 
