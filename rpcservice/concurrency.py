@@ -250,6 +250,9 @@ class GreenBackend:
         self._get_ident: Callable[[], int] = eventlet.patcher.original("threading").get_ident
         self._home = self._get_ident()
         self._posted: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        # The unpatched functions: eventlet's own would wait for the pipe, which a signal handler must not.
+        plain_os = eventlet.patcher.original("os")
+        self._read, self._write = plain_os.read, plain_os.write
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
@@ -296,14 +299,14 @@ class GreenBackend:
         """Run a call in the hub's next turn, by way of the pipe: a hub that polls does not look at its timers."""
         self._posted.append((function, args))
         try:
-            os.write(self._write_end, b"x")
+            self._write(self._write_end, b"x")
         except BlockingIOError:
             return  # the pipe is full of wake-ups already
 
     def _run_posted(self) -> None:
         while True:
             self._hubs.trampoline(self._read_end, read=True)
-            os.read(self._read_end, 4096)
+            self._read(self._read_end, 4096)
             while self._posted:
                 function, args = self._posted.popleft()
                 self._hub.schedule_call_global(0, function, *args)

@@ -217,9 +217,10 @@ class AmqpConnection(Resource):
         if self._startup_error is not None:
             raise self._startup_error
         if not is_up:
+            reason = self._reason
             self.kill()
             raise BrokerUnavailable(
-                f"no connection to the broker at {self.name} within {self.config.startup_timeout:g} s: {self._reason}; "
+                f"no connection to the broker at {self.name} within {self.config.startup_timeout:g} s: {reason}; "
                 "start it, correct AMQP_URI, or raise startup_timeout"
             )
 

@@ -50,6 +50,9 @@ def command(
     click.echo(dumps(result, default_kwargs={"ensure_ascii": False}))
 
 
+_WANTED: dict[type, str] = {list: 'list, such as ["sku-1"]', dict: 'object, such as {"quantity": 2}'}
+
+
 def parse(text: str, what: str, kind: type | None) -> Any:
     """Parse JSON from the command line.
 
@@ -61,6 +64,5 @@ def parse(text: str, what: str, kind: type | None) -> Any:
     except ValueError as exc:
         raise CommandError(f"{what} is no valid JSON: {exc}: {text}") from exc
     if kind is not None and not isinstance(value, kind):
-        wanted = {list: 'list, such as ["sku-1"]', dict: 'object, such as {"quantity": 2}'}[kind]
-        raise CommandError(f"{what} is {text}; give a JSON {wanted}")
+        raise CommandError(f"{what} is {text}; give a JSON {_WANTED[kind]}")
     return value

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpcservice.cli import common
 from rpcservice.cli.services import find_services
+from rpcservice.errors import CommandError
 
 if TYPE_CHECKING:
     from rpcservice.config import Settings
@@ -57,7 +58,7 @@ def carry_out(
         runner.add_service(service)
     if hosted and service_name in runner.containers:
         container = runner.containers[service_name]
-        raise common.CommandError(f"{container.service_cls.__name__} runs already under the name {service_name!r}")
+        raise CommandError(f"{container.service_cls.__name__} runs already under the name {service_name!r}")
     container = runner.add_service(Client)
     runner.start()
     try:

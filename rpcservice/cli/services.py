@@ -1,7 +1,6 @@
 """Finds the service classes that a command line or a configuration names."""
 
 import importlib
-import importlib.util
 import inspect
 import sys
 from pathlib import Path
@@ -64,23 +63,19 @@ def _load_module(name: str) -> ModuleType:
 
 
 def _load_file(path: Path) -> ModuleType:
-    """Import a file by its path, as a module that files beside it can import too."""
+    """Import a file by its path, under the name by which files beside it import it too."""
     path = path.resolve()
     if not path.is_file():
         raise CommandError(f"there is no file {path}")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    for module in list(sys.modules.values()):
-        if getattr(module, "__file__", None) == str(path) and module.__name__ != "__main__":
-            return module
-    name = path.stem if path.stem not in sys.modules else f"{path.parent.name}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise CommandError(f"{path}: cannot be imported as Python")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as exc:
-        del sys.modules[name]
-        raise CommandError(f"{path}: cannot be imported: {type(exc).__name__}: {exc}") from exc
+    names, folder = [path.stem], path.parent
+    while (folder / "__init__.py").exists():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    module = _load_module(".".join(names))
+    if module.__file__ is None or Path(module.__file__).resolve() != path:
+        raise CommandError(
+            f"{path}: another module is named {module.__name__!r} already: {module.__file__}; rename the file"
+        )
     return module
