@@ -1,0 +1,112 @@
+"""The services of ours that nameko talks to."""
+
+import threading
+from typing import Any
+
+from shop_errors import OutOfStock
+
+from rpcservice import (
+    BROADCAST,
+    SINGLETON,
+    DependencyProvider,
+    EventDispatcher,
+    ServiceRpc,
+    deserialize_to_instance,
+    event_handler,
+    rpc,
+)
+from rpcservice.core.context import WorkerContext
+
+Seen = list[tuple[str, Any, int]]
+
+
+deserialize_to_instance(OutOfStock)
+
+
+class Context(DependencyProvider):
+    def get_dependency(self, ctx: WorkerContext) -> dict[str, Any]:
+        return dict(ctx.context_data)
+
+
+class Instance(DependencyProvider):
+    """A number that tells the two instances apart."""
+
+    def get_dependency(self, ctx: WorkerContext) -> int:
+        return id(self.host)
+
+
+class Log(DependencyProvider):
+    """Notes (handler, payload, instance) in lists that the test reads."""
+
+    seen: Seen = []
+    changed = threading.Condition()
+
+    def get_dependency(self, ctx: WorkerContext) -> Any:
+        def note(handler: str, payload: Any) -> None:
+            with self.changed:
+                self.seen.append((handler, payload, id(self.host)))
+                self.changed.notify_all()
+
+        return note
+
+
+class OurShop:
+    name = "our_shop"
+    context = Context()
+    note = Log()
+    instance = Instance()
+    theirs = ServiceRpc("nameko_shop", timeout=15)
+    dispatch = EventDispatcher()
+
+    @rpc
+    def echo(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {"args": args, "kwargs": kwargs}
+
+    @rpc
+    def add(self, left: int, right: int = 1) -> int:
+        return left + right
+
+    @rpc
+    def fail(self) -> None:
+        raise ValueError("no", 3)
+
+    @rpc
+    def sell_out(self) -> None:
+        raise OutOfStock("lamp", 7)
+
+    @rpc
+    def unserializable(self) -> object:
+        return object()
+
+    @rpc
+    def see_context(self) -> dict[str, Any]:
+        return self.context
+
+    @rpc
+    def see_instance(self) -> int:
+        return self.instance
+
+    @rpc
+    def ask_theirs(self, method: str, *args: Any) -> Any:
+        return self.theirs[method](*args)
+
+    @rpc
+    def emit(self, event_type: str, payloads: list[Any]) -> None:
+        for payload in payloads:
+            self.dispatch(event_type, payload)
+
+    @event_handler("nameko_shop", "pooled")
+    def on_pooled(self, payload: Any) -> None:
+        self.note("pooled", [payload, self.context])
+
+    @event_handler("nameko_shop", "single", handler_type=SINGLETON)
+    def on_single(self, payload: Any) -> None:
+        self.note("single", payload)
+
+    @event_handler("nameko_shop", "everywhere", handler_type=BROADCAST, reliable_delivery=False)
+    def on_everywhere(self, payload: Any) -> None:
+        self.note("everywhere", payload)
+
+    @event_handler("our_shop", "single", handler_type=SINGLETON)
+    def share_with_nameko(self, payload: Any) -> None:
+        self.note("shared", payload)

@@ -1,0 +1,145 @@
+"""nameko calls our services: by its standalone client and from inside its own services."""
+
+import json
+from typing import Any
+
+import pytest
+from json_process import JsonProcess
+
+from rpcservice import ServiceRunner
+
+pytestmark = pytest.mark.usefixtures("our_shops")
+
+
+def _call(client: JsonProcess, method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    return client.ask(op="call", service="our_shop", method=method, args=args, kwargs=kwargs)
+
+
+def test_a_nameko_client_gets_our_result(nameko_client: JsonProcess) -> None:
+    assert _call(nameko_client, "add", 2, 3)["result"] == 5
+
+
+def test_keyword_arguments_arrive(nameko_client: JsonProcess) -> None:
+    assert _call(nameko_client, "add", 2, right=40)["result"] == 42
+
+
+def test_text_in_any_script_makes_the_round_trip(nameko_client: JsonProcess) -> None:
+    text = "Übergröße 漢字 \u0000 🧭 'quoted' \"twice\""
+    assert _call(nameko_client, "echo", text, schlüssel=text)["result"] == {
+        "args": [text],
+        "kwargs": {"schlüssel": text},
+    }
+
+
+def test_every_json_value_makes_the_round_trip(nameko_client: JsonProcess) -> None:
+    value = {"none": None, "yes": True, "float": 1.5, "big": 2**60, "list": [[], {}, ""]}
+    assert _call(nameko_client, "echo", value)["result"]["args"] == [value]
+
+
+def test_a_megabyte_makes_the_round_trip(nameko_client: JsonProcess) -> None:
+    """It takes several frames each way."""
+    answer = nameko_client.ask(op="call_with_big_argument", service="our_shop", method="echo", size=1_200_000)
+    assert answer["result"] == 1_200_000
+
+
+def test_many_calls_of_one_client_get_their_own_results(nameko_client: JsonProcess) -> None:
+    answer = nameko_client.ask(op="call_many", service="our_shop", method="add", arguments=list(range(40)))
+    assert answer["result"] == list(range(40, 0, -1))
+
+
+def test_a_nameko_service_calls_ours(nameko_shops: list[JsonProcess], nameko_client: JsonProcess) -> None:
+    answer = nameko_client.ask(op="call", service="nameko_shop", method="ask_ours", args=["add", 2, 5])
+    assert answer["result"] == 7
+
+
+def test_an_unknown_method_is_namekos_method_not_found(nameko_client: JsonProcess) -> None:
+    answer = _call(nameko_client, "nope")
+    assert (answer["module"], answer["type"], answer["args"]) == ("nameko.exceptions", "MethodNotFound", ["nope"])
+
+
+def test_arguments_that_do_not_fit_are_namekos_incorrect_signature(nameko_client: JsonProcess) -> None:
+    answer = _call(nameko_client, "add")
+    assert (answer["module"], answer["type"]) == ("nameko.exceptions", "IncorrectSignature")
+    assert "missing a required argument: 'left'" in answer["text"]
+
+
+def test_an_application_error_is_namekos_remote_error(nameko_client: JsonProcess) -> None:
+    answer = _call(nameko_client, "fail")
+    assert (answer["type"], answer["text"]) == ("RemoteError", "ValueError ('no', 3)")
+
+
+def test_a_registered_application_error_comes_as_itself(nameko_client: JsonProcess) -> None:
+    """Arguments that are no text come as text, as from nameko."""
+    answer = _call(nameko_client, "sell_out")
+    assert (answer["module"], answer["type"], answer["args"]) == ("shop_errors", "OutOfStock", ["lamp", "7"])
+
+
+def test_a_nameko_service_catches_our_errors_by_class(nameko_shops: Any, nameko_client: JsonProcess) -> None:
+    caught = nameko_client.ask(op="call", service="nameko_shop", method="catch_of_ours", args=["sell_out"])["result"]
+    assert (caught["module"], caught["type"]) == ("shop_errors", "OutOfStock")
+
+
+def test_a_result_that_cannot_be_encoded_names_it(nameko_client: JsonProcess) -> None:
+    answer = _call(nameko_client, "unserializable")
+    assert answer["type"] == "RemoteError"
+    assert answer["text"].startswith("UnserializableValueError Unserializable value: `<object object at")
+
+
+def test_a_service_that_nobody_offers_is_unknown(nameko_client: JsonProcess) -> None:
+    answer = nameko_client.ask(op="call", service="nobody_there", method="anything")
+    assert answer["type"] == "UnknownService"
+
+
+@pytest.mark.parametrize(
+    ("body", "type_name"),
+    [
+        ('{"args": []}', "MalformedRequest"),
+        ('{"kwargs": {}}', "MalformedRequest"),
+        ("[1, 2]", "MalformedRequest"),
+        ("{not json", "MalformedRequest"),
+        ('{"args": 5, "kwargs": {}}', "IncorrectSignature"),
+    ],
+)
+def test_a_malformed_request_is_answered(nameko_client: JsonProcess, body: str, type_name: str) -> None:
+    """nameko itself leaves the caller hanging for a body that it cannot decode."""
+    error = json.loads(nameko_client.ask(op="raw", routing_key="our_shop.add", body=body)["body"])["error"]
+    assert (error["exc_type"], error["exc_path"]) == (type_name, f"nameko.exceptions.{type_name}")
+
+
+def test_a_content_type_that_is_not_accepted_is_answered(nameko_client: JsonProcess) -> None:
+    reply = nameko_client.ask(op="raw", routing_key="our_shop.add", body="x", content_type="text/strange")
+    assert json.loads(reply["body"])["error"]["exc_type"] == "MalformedRequest"
+
+
+def test_other_keys_of_a_request_are_ignored(nameko_client: JsonProcess) -> None:
+    body = '{"args": [1], "kwargs": {}, "more": true}'
+    reply = nameko_client.ask(op="raw", routing_key="our_shop.add", body=body)
+    assert json.loads(reply["body"]) == {"result": 2, "error": None}
+
+
+def test_a_reply_to_nameko_has_namekos_properties(nameko_client: JsonProcess) -> None:
+    reply = nameko_client.ask(op="raw", routing_key="our_shop.add", body='{"args": [1], "kwargs": {}}')
+    properties = reply["properties"]
+    assert properties["correlation_id"] == "the-correlation"
+    assert properties["content_type"] == "application/json"
+    assert properties["delivery_mode"] == 2
+    assert properties["application_headers"] == {}
+
+
+def test_error_fields_are_namekos_to_the_letter(nameko_client: JsonProcess) -> None:
+    reply = nameko_client.ask(op="raw", routing_key="our_shop.fail", body='{"args": [], "kwargs": {}}')
+    assert json.loads(reply["body"]) == {
+        "result": None,
+        "error": {
+            "exc_type": "ValueError",
+            "exc_path": "builtins.ValueError",
+            "exc_args": ["no", "3"],
+            "value": "('no', 3)",
+        },
+    }
+
+
+def test_requests_are_spread_over_instances(our_shops: list[ServiceRunner], nameko_client: JsonProcess) -> None:
+    """Both instances consume from nameko's one queue of the service."""
+    answers = [_call(nameko_client, "see_instance")["result"] for _ in range(4)]
+    assert len(set(answers)) == 2
