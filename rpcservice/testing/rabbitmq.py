@@ -337,6 +337,14 @@ class RabbitMQNode:
         """End the memory alarm."""
         self.evaluate("rabbit_alarm:clear_alarm({resource_limit, memory, node()}), true")
 
+    def sync(self) -> None:
+        """Have the node write its definitions to disk.
+
+        RabbitMQ says that a durable queue is declared some milliseconds before a SIGKILL can no longer undo it; a
+        test that kills right after a declaration calls this in between.
+        """
+        self.evaluate("ok = mnesia:sync_log(), dumped = mnesia:dump_log(), true")
+
     def log_tail(self, lines: int = 40) -> str:
         """Give the last lines of what the server wrote."""
         written: list[str] = []

@@ -110,6 +110,7 @@ def test_a_deleted_virtual_host_closes_its_connections(rabbitmq: RabbitMQNode) -
     rabbitmq.delete_vhost(uri)
     with pytest.raises((OSError, amqp.ConnectionForced, amqp.NotFound)):
         connection.drain_events(timeout=10)
+    connection.collect()
 
 
 @pytest.mark.broker
@@ -119,6 +120,7 @@ def test_all_connections_can_be_closed_by_the_broker(rabbitmq: RabbitMQNode, rab
     rabbitmq.close_connections("time for a test")
     with pytest.raises((OSError, amqp.ConnectionForced)):
         connection.drain_events(timeout=10)
+    connection.collect()
     assert rabbitmq.connections(rabbitmq_uri) == []
 
 
@@ -182,6 +184,7 @@ def test_a_kill_ends_the_process_and_a_start_brings_durable_queues_back(rabbitmq
         channel.queue_declare("kept", durable=True, auto_delete=False)
         channel.queue_declare("lost", durable=False, auto_delete=False)
         channel.basic_publish_confirm(amqp.Message("x", delivery_mode=2), routing_key="kept")
+        rabbitmq_node.sync()
         pid = int((rabbitmq_node.folder / "pid").read_text())
         rabbitmq_node.kill()
         with pytest.raises(ProcessLookupError):
