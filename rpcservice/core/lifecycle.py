@@ -46,8 +46,15 @@ def stop_containers(containers: "Sequence[ServiceContainer]", resources: Resourc
     queue. Dependencies stop last, then resources.
     """
     containers = [container for container in containers if not container.is_stopping]
-    if not containers:
-        return
+    if containers:
+        _stop_services(containers)
+    if resources is not None:
+        _attempt(resources.stop, "resources")
+    for container in containers:
+        container.mark_ended()
+
+
+def _stop_services(containers: "Sequence[ServiceContainer]") -> None:
     deadline = monotonic() + max(container.config.shutdown_timeout for container in containers)
     for container in containers:
         container.is_stopping = True
@@ -62,10 +69,6 @@ def stop_containers(containers: "Sequence[ServiceContainer]", resources: Resourc
             container.pool.kill()
     for container in containers:
         _each(container, container.dependencies, "stop")
-    if resources is not None:
-        _attempt(resources.stop, "resources")
-    for container in containers:
-        container.mark_ended()
 
 
 def _stop_phase(containers: "Sequence[ServiceContainer]", phase: str) -> None:

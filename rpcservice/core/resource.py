@@ -52,6 +52,8 @@ class Resources:
         self.backend = backend
         self._known: dict[tuple[type[Resource], Hashable], Resource] = {}
         self._ordered: list[Resource] = []
+        self._is_stopping = False
+        self._has_ended = False
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._ordered)
@@ -90,12 +92,20 @@ class Resources:
             resource.serve()
 
     def stop(self) -> None:
-        """Stop all, each before what it stands on; an error in one does not keep the others running."""
-        self._end("stop")
+        """Stop all, once, each before what it stands on; an error in one does not keep the others running."""
+        if self._is_stopping or self._has_ended:
+            return
+        self._is_stopping = True
+        try:
+            self._end("stop")
+        finally:
+            self._has_ended = True
 
     def kill(self) -> None:
-        """Kill all without waiting."""
-        self._end("kill")
+        """Kill all without waiting, also while they stop."""
+        if not self._has_ended:
+            self._has_ended = True
+            self._end("kill")
 
     def _end(self, how: str) -> None:
         errors = []

@@ -36,6 +36,7 @@ class ServiceRunner:
         self.hooks = list(hooks)
         self._one_ended = self.backend.event()
         self._is_killed = False
+        self._is_stopping = False
 
     @property
     def service_names(self) -> list[str]:
@@ -73,8 +74,10 @@ class ServiceRunner:
         """Stop all services in order; see :func:`~rpcservice.core.lifecycle.stop_containers`."""
         if self._is_killed:
             return
-        _log.info("stopping services: %s", ", ".join(self.containers))
-        stop_containers(list(self.containers.values()), self.resources)
+        if not self._is_stopping:
+            self._is_stopping = True
+            _log.info("stopping services: %s", ", ".join(self.containers))
+            stop_containers(list(self.containers.values()), self.resources)
         for container in self.containers.values():
             container._ended.wait()
         _log.info("services have stopped: %s", ", ".join(self.containers))
@@ -91,8 +94,7 @@ class ServiceRunner:
         if not self.containers:
             return
         self._one_ended.wait()
-        if not all(container.is_stopping for container in self.containers.values()):
-            self.stop()
+        self.stop()
         errors = []
         for container in self.containers.values():
             try:
