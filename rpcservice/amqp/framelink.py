@@ -9,24 +9,26 @@ import logging
 import socket
 import ssl as ssl_module
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any
 
 import amqp
 import kombu
+from amqp.method_framing import frame_writer
 
 from rpcservice.amqp import frames
 from rpcservice.amqp.framechannel import FrameChannel
 from rpcservice.amqp.frameparser import FrameParser
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.concurrency import Backend
-from rpcservice.errors import ChannelClosed, ConnectionLost
+from rpcservice.errors import ChannelClosed, ConfigError, ConnectionLost
 
 READ_SIZE = 256 * 1024
 CLOSE_TIMEOUT = 2.0
 """Seconds that a polite goodbye may take."""
 
+_CONNECTION_CLOSE = b"\x00\x0a\x00\x32"
 _CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 _BASIC_CANCEL = b"\x00\x3c\x00\x1e"
 _BLOCKED = b"\x00\x0a\x00\x3c"
@@ -39,6 +41,7 @@ _CERT_REQS = {
     "optional": ssl_module.CERT_OPTIONAL,
     "required": ssl_module.CERT_REQUIRED,
 }
+_LOGIN_METHODS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
 
 
 def tls_options(setting: bool | Mapping[str, Any] | None, hostname: str | None) -> dict[str, Any] | None:
@@ -48,17 +51,30 @@ def tls_options(setting: bool | Mapping[str, Any] | None, hostname: str | None) 
         setting: True, or a mapping with ``ca_certs``, ``certfile``, ``keyfile``, ``cert_reqs`` ("none", "optional",
             "required"), ``server_hostname`` ...; false or None for no TLS.
         hostname: Who the certificate must be made out to, unless ``server_hostname`` says otherwise.
+
+    Raises:
+        ConfigError: ``cert_reqs`` is none of the three.
     """
     if not setting:
         return None
     options = dict(setting) if isinstance(setting, Mapping) else {}
     required = options.get("cert_reqs", "required")
     if isinstance(required, str):
-        required = _CERT_REQS[required.lower().removeprefix("cert_")]
+        known = _CERT_REQS.get(required.lower().removeprefix("cert_"))
+        if known is None:
+            raise ConfigError(f"AMQP_SSL: cert_reqs is {required!r}; give {_one_of(_CERT_REQS)}")
+        required = known
     options["cert_reqs"] = required
     if required != ssl_module.CERT_NONE:
         options.setdefault("server_hostname", hostname)
     return options
+
+
+class _ClosedByBroker(Exception):
+    """Raised in the reader when the broker closes the connection; carries its code and its reason."""
+
+    def __str__(self) -> str:
+        return "{} {}".format(*self.args)
 
 
 class FrameLink:
@@ -101,6 +117,8 @@ class FrameLink:
         self._is_closing = False
         self._sync_lock = backend.lock()
         self._awaited: FrameChannel | None = None
+        self._is_calling = False
+        self._held: deque[bytes] = deque()
         self._turn = backend.event()
         self._turns = self._turns_seen = 0
         self._bytes_in = self._frames_out = 0
@@ -112,7 +130,10 @@ class FrameLink:
 
         Raises:
             ConnectionLost: The broker cannot be reached, refuses the login or the virtual host.
+            ConfigError: There is no such login method, or the TLS options are wrong.
         """
+        if self._login_method not in (None, *_LOGIN_METHODS):
+            raise ConfigError(f"LOGIN_METHOD is {self._login_method!r}; give {_one_of(_LOGIN_METHODS)}")
         connection = kombu.Connection(
             self.uri,
             login_method=self._login_method,
@@ -134,6 +155,8 @@ class FrameLink:
         self._sock.settimeout(None)
         self.frame_max = int(self._amqp.frame_max)
         transport.write = self._write_view
+        # py-amqp's frame writer has kept the old one: its frames would get between the halves of ours.
+        self._amqp.frame_writer = frame_writer(self._amqp, transport)
         self._amqp.drain_events = self._await_turn
         already_read = bytes(transport._read_buffer)
         transport._read_buffer = b""
@@ -156,7 +179,15 @@ class FrameLink:
             self._to_write.set()
 
     def _write_view(self, data: Any) -> None:
-        self.write(bytes(data))
+        """Take frames of py-amqp; within a call they wait until it listens for the answer."""
+        if self._is_calling:
+            self._held.append(bytes(data))
+        else:
+            self.write(bytes(data))
+
+    def _release(self) -> None:
+        while self._held:
+            self.write(self._held.popleft())
 
     def _write_all(self) -> None:
         pending, sendall = self._pending, self._sock.sendall
@@ -186,6 +217,10 @@ class FrameLink:
                 if not data:
                     raise ConnectionLost("the broker closed the connection")
                 self._bytes_in += len(data)
+        except _ClosedByBroker as exc:
+            self.write(frames.CONNECTION_CLOSE_OK)
+            self.lose(ConnectionLost(f"the broker closed the connection: {exc}"), at_once=False)
+            self._await_end()
         except Exception as exc:
             failure = exc if isinstance(exc, ConnectionLost) else ConnectionLost(f"connection lost: {_reason(exc)}")
             failure.__cause__ = None if failure is exc else exc
@@ -193,8 +228,20 @@ class FrameLink:
         finally:
             self._sock.close()
 
+    def _await_end(self) -> None:
+        """Have the last words sent: the broker closes the socket when it has them."""
+        self._sock.settimeout(CLOSE_TIMEOUT)
+        try:
+            while self._sock.recv(READ_SIZE):
+                continue
+        except OSError as exc:
+            _log.debug("the broker did not close the socket itself: %s", exc)
+
     def _pass_on(self, kind: int, channel_id: int, payload: bytes) -> None:
         """Handle a frame that is not hot: most go to py-amqp."""
+        if channel_id == 0 and payload[:4] == _CONNECTION_CLOSE:
+            # py-amqp would close the socket before its answer is sent.
+            raise _ClosedByBroker(*frames.decode_close(payload))
         channel = self._channels.get(channel_id)
         if channel is not None and kind == 1:
             signature = payload[:4]
@@ -215,11 +262,9 @@ class FrameLink:
             self._end_turn()
 
     def _close_channel(self, channel: FrameChannel, payload: bytes) -> None:
-        code = int.from_bytes(payload[4:6], "big")
-        text = payload[7 : 7 + payload[6]].decode("utf-8", "replace")
         self.write(frames.channel_close_ok_frame(channel.number))
         self.forget(channel)
-        channel.fail(ChannelClosed(code, text))
+        channel.fail(ChannelClosed(*frames.decode_close(payload)))
         self._end_turn()
 
     def _end_turn(self) -> None:
@@ -229,6 +274,8 @@ class FrameLink:
 
     def _await_turn(self, timeout: float | None = None) -> None:
         """Stand in for py-amqp's ``drain_events``: wait until the reader has handled another frame."""
+        # Only now: on threads the answer could be here before py-amqp, which writes first, listens for it.
+        self._release()
         turn = self._turn
         if self._turns == self._turns_seen and self.failure is None and not turn.wait(timeout):
             raise TimeoutError("the broker did not answer in time")
@@ -250,6 +297,7 @@ class FrameLink:
             if failure is not None:
                 raise failure
             self._awaited = channel
+            self._is_calling = True
             try:
                 return function(*args, **kwargs)
             except (amqp.exceptions.AMQPError, OSError, AttributeError, TypeError) as exc:
@@ -257,6 +305,8 @@ class FrameLink:
                 raise self.failure or (channel.failure if channel is not None else None) or exc from exc
             finally:
                 self._awaited = None
+                self._is_calling = False
+                self._release()
 
     # Lifecycle
 
@@ -289,15 +339,23 @@ class FrameLink:
             elif monotonic() - last_heard >= 1.5 * interval:
                 self.lose(ConnectionLost(f"the broker sent no heartbeat for {monotonic() - last_heard:.1f} s"))
 
-    def lose(self, failure: ConnectionLost) -> None:
-        """End because of a failure, once: everybody who waits learns of it."""
+    def lose(self, failure: ConnectionLost, *, at_once: bool = True) -> None:
+        """End because of a failure, once: everybody who waits learns of it.
+
+        Args:
+            failure: What everybody is told.
+            at_once: Shut the socket; else the reader sees to that.
+        """
         if self.failure is not None:
             return
-        self.failure = failure
         was_closing = self._is_closing
+        if was_closing:
+            failure = ConnectionLost("the connection was closed by this process")
+        self.failure = failure
         self._ended.set()
         self._to_write.set()
-        self._shut_socket()
+        if at_once:
+            self._shut_socket()
         self._end_turn()
         for channel in list(self._channels.values()):
             channel.fail(failure)
@@ -319,7 +377,12 @@ class FrameLink:
         self._is_closing = True
         self.write(frames.CONNECTION_CLOSE)
         self._ended.wait(CLOSE_TIMEOUT)
-        self.lose(ConnectionLost("the connection was closed by this process"))
+        self.lose(ConnectionLost("the broker did not say goodbye"))
+
+
+def _one_of(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
 
 
 def _reason(exc: BaseException) -> str:

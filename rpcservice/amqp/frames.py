@@ -314,6 +314,11 @@ def decode_return(method: bytes) -> tuple[int, str, str, str]:
     return code, text, exchange, routing_key
 
 
+def decode_close(method: bytes) -> tuple[int, str]:
+    """Decode ``connection.close`` or ``channel.close``: code, text."""
+    return _USHORT.unpack_from(method, 4)[0], _read_short(method, 6)[0]
+
+
 def _read_short(data: bytes, offset: int) -> tuple[str, int]:
     stop = offset + 1 + data[offset]
     return data[offset + 1 : stop].decode("utf-8", _LENIENT), stop
@@ -326,3 +331,5 @@ def channel_close_ok_frame(channel: int) -> bytes:
 
 CONNECTION_CLOSE = FRAME_HEAD.pack(METHOD, 0, 11) + b"\x00\x0a\x00\x32" + b"\x00\xc8\x00" + b"\x00\x00\x00\x00\xce"
 """``connection.close`` with code 200: a goodbye without a complaint."""
+CONNECTION_CLOSE_OK = FRAME_HEAD.pack(METHOD, 0, 4) + b"\x00\x0a\x00\x33\xce"
+"""The answer to a ``connection.close``."""

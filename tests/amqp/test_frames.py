@@ -167,6 +167,10 @@ def test_the_goodbye_is_connection_close_with_code_200() -> None:
     assert frame(1, 0, b"\x00\x0a\x00\x32" + dumps("BsBB", (200, "", 0, 0))) == frames.CONNECTION_CLOSE
 
 
+def test_the_answer_to_a_goodbye_is_an_empty_method() -> None:
+    assert frame(1, 0, b"\x00\x0a\x00\x33") == frames.CONNECTION_CLOSE_OK
+
+
 # Limits
 
 
@@ -317,6 +321,11 @@ def test_a_deliver_method_is_decoded(tag: str, delivery_tag: int, redelivered: b
 def test_a_return_method_is_decoded(code: int, text: str, exchange: str, key: str) -> None:
     method = b"\x00\x3c\x00\x32" + dumps("Bsss", (code, text, exchange, key))
     assert frames.decode_return(method) == (code, text, exchange, key)
+
+
+@given(st.integers(0, 65535), short_texts)
+def test_a_close_method_is_decoded(code: int, text: str) -> None:
+    assert frames.decode_close(b"\x00\x14\x00\x28" + dumps("BsBB", (code, text, 60, 40))) == (code, text)
 
 
 # What other clients may send, and no decoder may stumble over: the message would come back for ever.
