@@ -151,8 +151,10 @@ class ConfirmedSender(Resource):
 
     def _pump(self) -> None:
         """Publish what waits; one at a time while it is not known which message closed the channel."""
-        channel = self._channel.current
-        while self._again and channel is not None and not (self._one_at_a_time and self._unconfirmed):
+        while self._again and not (self._one_at_a_time and self._unconfirmed):
+            channel = self._channel.current
+            if channel is None:
+                return
             pending = self._again.popleft()
             if pending.done:
                 continue
@@ -178,7 +180,7 @@ class ConfirmedSender(Resource):
             if pending is not None:
                 self._finish(pending, None if taken else _rejected(pending.message))
         self._room.set()
-        if self._again:
+        if self._again or self._one_at_a_time:
             self._pump()
 
     def _finish(self, pending: Pending, error: Exception | None) -> None:
