@@ -34,6 +34,7 @@ class FakeHost:
     Attributes:
         workers: The contexts of the workers so far, with ``args``, ``result``, ``error``, ``reply`` ...
         threads: What ``spawn_managed_thread`` started.
+        errors: What those raised; a container would have been killed by it.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class FakeHost:
         self.hooks = list(hooks)
         self.workers: list[WorkerContext] = []
         self.threads: list[Task] = []
+        self.errors: list[Exception] = []
 
     def bind(self, extension: X, attr_name: str = "method") -> X:
         """Bind an extension as a container does; ``setup`` and ``start`` are left to the test."""
@@ -105,8 +107,15 @@ class FakeHost:
         ctx.settled = True
 
     def spawn_managed_thread(self, function: Callable[[], object], identifier: str | None = None) -> Task:
-        """Run a function beside the test; errors in it are in ``Task``'s hands."""
-        self.threads.append(self.backend.spawn(function))
+        """Run a function beside the test; what it raises is kept in ``errors``."""
+
+        def run() -> None:
+            try:
+                function()
+            except Exception as exc:
+                self.errors.append(exc)
+
+        self.threads.append(self.backend.spawn(run))
         return self.threads[-1]
 
     def around(self, kind: str, call: Callable[..., Any]) -> Callable[..., Any]:

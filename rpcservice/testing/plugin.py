@@ -71,12 +71,16 @@ def rabbitmq_uri(rabbitmq: "RabbitMQNode") -> Iterator[str]:
 
 
 @pytest.fixture
-def broker_uri(request: pytest.FixtureRequest) -> str:
+def broker_uri(request: pytest.FixtureRequest) -> Iterator[str]:
     """A broker that only this test uses: the embedded one, or with ``@pytest.mark.broker`` a RabbitMQ virtual host."""
     if request.node.get_closest_marker("broker") is not None:
-        uri: str = request.getfixturevalue("rabbitmq_uri")
-        return uri
-    return f"memory://{secrets.token_hex(8)}/"
+        yield request.getfixturevalue("rabbitmq_uri")
+        return
+    host = secrets.token_hex(8)
+    yield f"memory://{host}/"
+    embedded = sys.modules.get("rpcservice.amqp.memory_broker")
+    if embedded is not None:
+        embedded.forget_broker(host)
 
 
 @pytest.fixture

@@ -75,6 +75,14 @@ def test_managed_threads_run_beside_the_test(host: FakeHost) -> None:
     assert len(host.threads) == 1
 
 
+def test_what_a_managed_thread_raises_is_kept(host: FakeHost) -> None:
+    def fail() -> None:
+        raise ValueError("out of luck")
+
+    assert host.spawn_managed_thread(fail).wait(10)
+    assert [str(error) for error in host.errors] == ["out of luck"]
+
+
 def test_around_hooks_see_every_worker() -> None:
     class Hook:
         def around_worker(self, ctx: WorkerContext, call_next: Callable[[WorkerContext], Any]) -> Any:

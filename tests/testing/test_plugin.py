@@ -156,6 +156,30 @@ def test_second():
     result.assert_outcomes(passed=2)
 
 
+def test_the_embedded_broker_of_a_test_is_dropped_after_it(pytester: pytest.Pytester) -> None:
+    """A suite of thousands of tests would fill the memory with brokers."""
+    result = _run(
+        pytester,
+        """
+from rpcservice.amqp.memory_broker import broker_at, forget_broker
+
+hosts = []
+
+
+def test_first(rpc, broker_uri):
+    hosts.append(broker_uri.removeprefix("memory://").rstrip("/"))
+    hosts.append(broker_at(hosts[0]))
+    assert broker_at(hosts[0]) is hosts[1]
+
+
+def test_second():
+    assert broker_at(hosts[0]) is not hosts[1]
+    forget_broker(hosts[0])
+""",
+    )
+    result.assert_outcomes(passed=2)
+
+
 def test_a_container_on_rabbitmq_in_an_unpatched_process_says_how_to_patch(pytester: pytest.Pytester) -> None:
     result = _run(
         pytester,
