@@ -120,7 +120,7 @@ def first_answers(probe: Probe, service: Service, calls: list[Request]) -> None:
         ChildFailed: An answer is missing or wrong.
     """
     try:
-        probe.first_answers(calls, GREETING, _START_LIMIT)
+        probe.first_answers(calls, GREETING, limit=_START_LIMIT, is_running=lambda: service.child.is_running)
     except ProbeFailed as exc:
         raise ChildFailed(f"{exc}; {service.child.log_tail()}") from exc
 
@@ -198,7 +198,7 @@ def measure_http(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
         raise ToolMissing("HTTP is left out, for wrk is not installed; as root, run: apt-get install -y wrk")
     service = bench.service(peer, scenario.role)
     url = f"http://127.0.0.1:{service.web_port}/hello/world"
-    wait_for_greeting(url, _START_LIMIT)
+    wait_for_greeting(url, _START_LIMIT, service.child)
     seconds = max(1, round(bench.seconds))
     before = cpu_seconds(service.child.pid)
     done = subprocess.run(
@@ -287,7 +287,7 @@ def only(scenario: Scenario, figures: Figures) -> Figures:
     return {name: value for name, value in figures.items() if name in names}
 
 
-def wait_for_greeting(url: str, limit: float) -> None:
+def wait_for_greeting(url: str, limit: float, child: Child) -> None:
     """Ask until the greeting comes.
 
     Raises:
@@ -299,8 +299,8 @@ def wait_for_greeting(url: str, limit: float) -> None:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 body = answer.read().decode()
         except (urllib.error.URLError, ConnectionError):
-            if time.monotonic() > deadline:
-                raise ChildFailed(f"{url} did not answer within {limit:g} s") from None
+            if time.monotonic() > deadline or not child.is_running:
+                raise ChildFailed(f"{url} did not answer within {limit:g} s; {child.log_tail()}") from None
             time.sleep(0.05)
             continue
         if body != GREETING:

@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -39,8 +40,16 @@ class Probe:
     def __exit__(self, *exc_info: object) -> None:
         self._connection.close()
 
-    def first_answers(self, calls: list[Request], expected: str, limit: float) -> None:
+    def first_answers(
+        self, calls: list[Request], expected: str, *, limit: float, is_running: Callable[[], bool]
+    ) -> None:
         """Send each call, again where nobody listens yet, until all are answered.
+
+        Args:
+            calls: The calls.
+            expected: What each answer must hold.
+            limit: Seconds to wait at most.
+            is_running: Whether there is still somebody to wait for.
 
         Raises:
             ProbeFailed: An answer is missing or wrong.
@@ -54,9 +63,10 @@ class Probe:
             self._send(call, correlation_id, queue)
         deadline = time.monotonic() + limit
         while len(answers) < len(pending):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not is_running():
                 missing = [call.routing_key for key, call in pending.items() if key not in answers]
-                raise ProbeFailed(f"no answer from {', '.join(missing[:3])} within {limit:g} s")
+                why = f"within {limit:g} s" if is_running() else "for its process has ended"
+                raise ProbeFailed(f"no answer from {', '.join(missing[:3])} {why}")
             self._drain(_RETRY_PAUSE)
             while returned:
                 time.sleep(_RETRY_PAUSE)

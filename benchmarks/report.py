@@ -66,7 +66,7 @@ def render_table(results: Results, scenarios: Sequence[Scenario], peers: Sequenc
             medians = [results.median(scenario.name, peer, metric.name) for peer in peers]
             if any(median is not None for median in medians):
                 ratios = [results.ratio(scenario.name, peer, metric.name) for peer in others]
-                goal = describe_goal(metric, results.ratio(scenario.name, GOAL_PEER, metric.name))
+                goal = describe_goal(results, scenario, metric)
                 cells = [*map(format_value, medians), *map(format_ratio, ratios), goal]
                 rows.append([f"  {metric.name}", metric.unit, *cells])
         if len(rows[-1]) == 1:
@@ -92,14 +92,20 @@ def format_ratio(ratio: float | None) -> str:
     return f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.2f}x"
 
 
-def describe_goal(metric: Metric, ratio: float | None) -> str:
-    """Give the goal against nameko and whether it is reached; "" where there is none."""
-    if metric.goal is None:
+def describe_goal(results: Results, scenario: Scenario, metric: Metric) -> str:
+    """Give a metric's goal, against nameko or on its own, and whether it is reached; "" where there is none."""
+    if metric.goal is not None:
+        wanted, what = metric.goal, f"{metric.goal:g}x {GOAL_PEER}"
+        value = results.ratio(scenario.name, GOAL_PEER, metric.name)
+    elif metric.bound is not None:
+        wanted, what = metric.bound, f"{metric.bound:g} {metric.unit}".rstrip()
+        value = results.median(scenario.name, OURS, metric.name)
+    else:
         return ""
-    bound = f"{'>=' if metric.higher_is_better else '<='} {metric.goal:g}x {GOAL_PEER}"
-    if ratio is None:
-        return bound
-    return f"{bound}: {'reached' if metric.is_reached(ratio) else 'MISSED'}"
+    text = f"{'>=' if metric.higher_is_better else '<='} {what}"
+    if value is None:
+        return text
+    return f"{text}: {'reached' if metric.is_reached(value, wanted) else 'MISSED'}"
 
 
 def csv_rows(

@@ -73,13 +73,25 @@ def test_ratio_of_something_not_measured_is_none(results: Results) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "ratio", "reached"),
-    [(CALLS, 6.0, True), (CALLS, 5.9, False), (LATENCY, 0.5, True), (LATENCY, 0.51, False)],
+    ("metric", "ours", "reached"),
+    [(CALLS, 6000, True), (CALLS, 5900, False), (LATENCY, 500, True), (LATENCY, 510, False)],
 )
-def test_goal_is_a_lower_bound_for_rates_and_an_upper_one_for_times(
-    metric: Metric, ratio: float, reached: bool
-) -> None:
-    assert describe_goal(metric, ratio).endswith("reached" if reached else "MISSED")
+def test_goal_is_a_lower_limit_for_rates_and_an_upper_one_for_times(metric: Metric, ours: float, reached: bool) -> None:
+    results = Results()
+    results.add("rpc", "rpcservice", {metric.name: ours})
+    results.add("rpc", "nameko", {metric.name: 1000})
+    assert describe_goal(results, SCENARIO, metric).endswith("reached" if reached else "MISSED")
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.2, "<= 0.2 ms: reached"), (0.21, "<= 0.2 ms: MISSED")])
+def test_a_bound_holds_for_rpcservice_alone(value: float, text: str) -> None:
+    results = Results()
+    results.add("rpc", "rpcservice", {"p50": value})
+    assert describe_goal(results, SCENARIO, Metric("p50", "ms", bound=0.2)) == text
+
+
+def test_a_goal_that_was_not_measured_is_shown_without_a_verdict() -> None:
+    assert describe_goal(Results(), SCENARIO, CALLS) == ">= 6x nameko"
 
 
 def test_table_shows_medians_ratios_and_goals(results: Results) -> None:
@@ -159,6 +171,18 @@ def test_goals_are_those_of_the_first_release() -> None:
         for scenario in SCENARIOS
         for metric in scenario.metrics
         if metric.goal is not None
+    }
+    bounds = {
+        (scenario.name, metric.name): metric.bound
+        for scenario in SCENARIOS
+        for metric in scenario.metrics
+        if metric.bound is not None
+    }
+    assert bounds == {
+        ("many-services", "AMQP connections"): 1,
+        ("many-services", "stop"): 1000,
+        ("memory", "p50"): 0.2,
+        ("memory", "calls"): 8000,
     }
     assert goals == {
         ("rpc-sequential", "p50"): 0.5,
