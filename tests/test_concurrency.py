@@ -1,0 +1,225 @@
+"""The same few names on greenlets and on threads."""
+
+import contextvars
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from rpcservice.concurrency import Backend, GreenBackend, ThreadBackend, green, threads
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+@pytest.fixture(params=[green, threads], ids=["green", "threads"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    made: Backend = request.param()
+    return made
+
+
+def test_an_event_stays_set_until_it_is_cleared(backend: Backend) -> None:
+    event = backend.event()
+    assert (event.is_set(), event.wait(0.001)) == (False, False)
+    event.set()
+    assert (event.is_set(), event.wait(), event.wait(0)) == (True, True, True)
+    event.clear()
+    assert (event.is_set(), event.wait(0.001)) == (False, False)
+
+
+def test_an_event_wakes_all_who_wait(backend: Backend) -> None:
+    event, ready = backend.event(), [backend.event() for _ in range(3)]
+
+    def wait(mine: Any) -> None:
+        mine.set()
+        assert event.wait(5)
+
+    tasks = [backend.spawn(wait, mine) for mine in ready]
+    assert all(mine.wait(5) for mine in ready)
+    event.set()
+    assert all(task.wait(5) for task in tasks)
+
+
+def test_a_task_runs_beside_its_caller_and_tells_its_end(backend: Backend) -> None:
+    go_on = backend.event()
+    task = backend.spawn(go_on.wait, 5)
+    assert task.is_alive()
+    assert task.wait(0.001) is False
+    go_on.set()
+    assert task.wait(5) is True
+    assert not task.is_alive()
+
+
+def test_a_task_has_a_copy_of_its_callers_context(backend: Backend) -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.append(variable.get())
+        variable.set("changed")
+
+    token = variable.set("given")
+    try:
+        assert backend.spawn(look).wait(5)
+        assert (seen, variable.get()) == (["given"], "given")
+    finally:
+        variable.reset(token)
+
+
+def test_a_started_function_has_an_empty_context(backend: Backend) -> None:
+    seen, done = [], backend.event()
+
+    def look(word: str) -> None:
+        seen.append((word, variable.get()))
+        done.set()
+
+    token = variable.set("given")
+    try:
+        backend.start(look, "word")
+        assert done.wait(5)
+    finally:
+        variable.reset(token)
+    assert seen == [("word", "unset")]
+
+
+def test_a_lock_lets_one_in_at_a_time(backend: Backend) -> None:
+    lock, entered, second = backend.lock(), backend.event(), backend.event()
+
+    def enter() -> None:
+        entered.set()
+        with lock:
+            second.set()
+
+    with lock:
+        task = backend.spawn(enter)
+        assert entered.wait(5)
+        assert not second.wait(0.01)
+    assert second.wait(5)
+    assert task.wait(5)
+
+
+def test_a_planned_call_comes_later(backend: Backend) -> None:
+    done = backend.event()
+    backend.call_later(0.001, done.set)
+    assert done.wait(5)
+
+
+def test_a_planned_call_can_be_called_off(backend: Backend) -> None:
+    called_off, later = backend.event(), backend.event()
+    timer = backend.call_later(0.01, called_off.set)
+    backend.call_later(0.02, later.set)
+    timer.cancel()
+    assert later.wait(5)
+    assert not called_off.is_set()
+    timer.cancel()
+
+
+def test_sleeping_lets_others_run(backend: Backend) -> None:
+    ran = backend.event()
+    task = backend.spawn(ran.set)
+    backend.sleep(0.001)
+    assert ran.wait(5)
+    assert task.wait(5)
+
+
+def test_a_posted_call_runs(backend: Backend) -> None:
+    done = backend.event()
+    backend.post(done.set)
+    assert done.wait(5)
+
+
+def test_calls_posted_from_another_thread_run_where_the_greenlets_live() -> None:
+    from eventlet.patcher import original
+
+    # In a patched process the module's own threads are greenlets.
+    real = original("threading")
+    backend, done, seen = green(), green().event(), []
+
+    def note(number: int) -> None:
+        seen.append((number, real.get_ident()))
+        if number == 999:
+            done.set()
+
+    def post() -> None:
+        for number in range(1000):
+            backend.post(note, number)
+
+    real.Thread(target=post, daemon=True).start()
+    assert done.wait(5)
+    assert [number for number, _ in seen] == list(range(1000))
+    assert {ident for _, ident in seen} == {real.get_ident()}
+
+
+def test_a_killed_greenlet_ends_where_it_waits() -> None:
+    entered, ended = green().event(), []
+
+    def wait() -> None:
+        try:
+            entered.set()
+            green().event().wait()
+        finally:
+            ended.append(True)
+
+    task = green().spawn(wait)
+    assert entered.wait(5)
+    task.kill()
+    assert (ended, task.is_alive(), task.wait(0)) == ([True], False, True)
+
+
+def test_a_greenlet_can_be_killed_before_its_first_turn() -> None:
+    ran: list[bool] = []
+    task = green().spawn(ran.append, True)
+    task.kill()
+    assert task.wait(5)
+    assert ran == []
+
+
+def test_a_thread_cannot_be_killed() -> None:
+    go_on = threading.Event()
+    task = threads().spawn(go_on.wait, 5)
+    task.kill()
+    threads().kill(threads().current())
+    assert task.is_alive()
+    go_on.set()
+    assert task.wait(5)
+
+
+def test_a_greenlet_waiter_whose_time_ran_out_is_woken_once() -> None:
+    event, turns = green().event(), []
+
+    def wait() -> None:
+        turns.append(event.wait(0.001))
+        turns.append(event.wait(5))
+
+    task = green().spawn(wait)
+    assert not task.wait(0.01)
+    event.set()
+    assert task.wait(5)
+    assert turns == [False, True]
+
+
+def test_each_thread_has_one_greenlet_backend() -> None:
+    assert green() is green()
+    found: list[GreenBackend] = []
+    task = threads().spawn(lambda: found.append(green()))
+    assert task.wait(5)
+    assert found[0] is not green()
+
+
+def test_threads_may_always_use_sockets_and_greenlets_only_when_patched() -> None:
+    from eventlet.patcher import is_monkey_patched
+
+    assert ThreadBackend().can_use_sockets() is True
+    assert green().can_use_sockets() is is_monkey_patched("socket")
+
+
+def test_backends_have_names() -> None:
+    assert (green().name, threads().name) == ("eventlet", "threads")
+
+
+def test_the_thread_backend_needs_no_eventlet() -> None:
+    code = (
+        "import sys; from rpcservice.concurrency import threads; "
+        "assert threads().spawn(print).wait(5); assert 'eventlet' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
