@@ -1,5 +1,6 @@
-"""``python -m rpcservice`` is the same as ``rpcservice``."""
+"""``python -m rpcservice``: the same as ``rpcservice``."""
 
 from rpcservice.cli import main
 
-main(prog_name="rpcservice")
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,5 @@
-"""The command line. Its modules import click and the standard library alone; a command loads what it runs."""
+"""The command line. Its modules import click and the standard library alone; a command loads the rest when it runs."""
 
 from rpcservice.cli.main import main
 
-__all__ = ("main",)
+__all__ = ["main"]

@@ -1,68 +1,95 @@
-"""``rpcservice call``: calls a method and prints its result."""
+"""``rpcservice call``: makes one RPC call and prints the result."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rpcservice.cli import client, common
-from rpcservice.errors import CommandError
+from rpcservice.cli.client import borrowed, client_options, client_settings, parse_json, set_up_logs
+from rpcservice.cli.common import Command, is_debug
+from rpcservice.cli.run import patch
+from rpcservice.errors import CommandError, IncorrectSignature, RemoteError
+
+if TYPE_CHECKING:
+    from rpcservice.config import Settings
 
 
-@click.command()
-@click.argument("target", metavar="SERVICE.METHOD")
-@click.argument("args", default="[]", metavar="[ARGS]")
-@click.argument("kwargs", default="{}", metavar="[KWARGS]")
-@click.option("--run", "hosted", multiple=True, metavar="MODULE", help="Host a service here, on the embedded broker.")
-@click.option("--timeout", default=10.0, show_default=True, help="Seconds that connecting and the call may take.")
-@common.config_options
-@common.without_traceback
-def command(
-    target: str,
-    args: str,
-    kwargs: str,
-    hosted: tuple[str, ...],
-    timeout: float,
-    config_path: str | None,
+@click.command(cls=Command)
+@click.argument("method", metavar="SERVICE.METHOD")
+@click.argument("arguments", nargs=-1, metavar="[ARGS] [KWARGS]")
+@client_options
+@click.pass_context
+def call(
+    ctx: click.Context,
+    method: str,
+    arguments: Sequence[str],
+    targets: Sequence[str],
+    timeout: float | None,
+    config: str | None,
+    define: Sequence[tuple[str, str]],
     broker: str | None,
-    defines: tuple[str, ...],
 ) -> None:
-    """Call an RPC method and print its result as JSON. ARGS is a JSON list, KWARGS a JSON object.
+    """Call a method of a service and print its result as JSON.
+
+    ARGS is a JSON list of positional arguments, KWARGS a JSON object of named ones.
 
     \b
-    Example: rpcservice call orders.place '["sku-1"]' '{"quantity": 2}'
+    Examples:
+      rpcservice call orders.place '["sku-1"]' '{"quantity": 2}' --broker amqp://localhost
+      rpcservice call greeter.hello '["world"]' --run hello.py
     """
-    service_name, _, method_name = target.rpartition(".")
+    service_name, _, method_name = method.rpartition(".")
     if not service_name or not method_name:
-        raise CommandError(f"{target!r} names no method; give SERVICE.METHOD, such as orders.place")
-    if args.lstrip().startswith("{") and kwargs == "{}":
-        args, kwargs = "[]", args
-    positional, keyword = parse(args, "ARGS", list), parse(kwargs, "KWARGS", dict)
-    common.patch()
-    settings = client.settings_for(config_path, broker, defines, hosted)
-
-    def work(service: Any) -> Any:
-        return service.cluster[service_name][method_name](*positional, **keyword)
-
-    result = client.carry_out(settings, hosted, "rpcservice-call", work, timeout)
-    from kombu.utils.json import dumps
-
-    click.echo(dumps(result, default_kwargs={"ensure_ascii": False}))
-
-
-_WANTED: dict[type, str] = {list: 'list, such as ["sku-1"]', dict: 'object, such as {"quantity": 2}'}
-
-
-def parse(text: str, what: str, kind: type | None) -> Any:
-    """Parse JSON from the command line.
-
-    Raises:
-        CommandError: It is no JSON, or not of that kind.
-    """
+        raise CommandError(f"{method!r} is no method; give SERVICE.METHOD, such as orders.place")
+    args, kwargs = _split(arguments)
+    patch()
+    set_up_logs(is_debug=is_debug(ctx))
+    settings = client_settings(config, define, broker, targets, timeout)
     try:
-        value = json.loads(text)
-    except ValueError as exc:
-        raise CommandError(f"{what} is no valid JSON: {exc}: {text}") from exc
-    if kind is not None and not isinstance(value, kind):
-        raise CommandError(f"{what} is {text}; give a JSON {_WANTED[kind]}")
-    return value
+        result = _call(settings, targets, service_name, method_name, args, kwargs)
+    except RemoteError as exc:
+        raise click.ClickException(f"{method} raised {exc.exc_type}: {exc.value}") from exc
+    except IncorrectSignature as exc:
+        raise click.ClickException(f"{method}: {exc}") from exc
+    click.echo(json.dumps(result, ensure_ascii=False, default=_as_text))
+
+
+def _as_text(value: Any) -> str:
+    """Give what JSON has no form for, such as the dates and decimals that serializers bring, as a text."""
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
+
+
+def _split(texts: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    if len(texts) > 2:
+        raise CommandError(f"{len(texts)} arguments; give a JSON list, a JSON object, or both: '[1, 2]' '{{\"c\": 3}}'")
+    for text in texts:
+        value = parse_json(text, "argument")
+        if isinstance(value, list) and not args:
+            args = value
+        elif isinstance(value, dict) and not kwargs:
+            kwargs = value
+        else:
+            raise CommandError(f"argument {text!r} is no list, or one too many; give at most '[...]' and '{{...}}'")
+    return args, kwargs
+
+
+def _call(
+    settings: "Settings",
+    targets: Sequence[str],
+    service_name: str,
+    method_name: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+) -> Any:
+    from rpcservice.amqp.rpc import ClusterRpc
+    from rpcservice.cli.services import find_services
+    from rpcservice.core.runner import ServiceRunner
+
+    runner = ServiceRunner(settings)
+    for service in find_services(targets):
+        runner.add_service(service)
+    with borrowed(runner, ClusterRpc()) as cluster:
+        return cluster[service_name][method_name](*args, **kwargs)

@@ -1,80 +1,116 @@
-"""Lets a command call and send: a service that exists for one call, in this process."""
+"""What ``call`` and ``emit`` have in common: a private service with one dependency, which they borrow."""
 
+import json
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rpcservice.cli import common
-from rpcservice.cli.services import find_services
+import click
+
+from rpcservice.cli.common import config_options, read_settings
 from rpcservice.errors import CommandError
 
 if TYPE_CHECKING:
     from rpcservice.config import Settings
-
-
-def carry_out(
-    settings: "Settings", hosted: tuple[str, ...], service_name: str, work: Callable[[Any], Any], timeout: float
-) -> Any:
-    """Do something with a broker, as a worker of a service that is there for this alone.
-
-    Args:
-        settings: Which broker.
-        hosted: Modules or files whose services run in this process meanwhile.
-        service_name: In whose name.
-        work: Given the service, with ``cluster`` and ``dispatch``; gives the result.
-        timeout: Seconds that a call, or connecting, may take.
-
-    Raises:
-        RpcServiceError: It failed.
-    """
-    from dataclasses import replace
-
-    from rpcservice.amqp.events import EventDispatcher
-    from rpcservice.amqp.rpc import ClusterRpc
-    from rpcservice.core.entrypoint import Entrypoint
+    from rpcservice.core.dependency import DependencyProvider
     from rpcservice.core.runner import ServiceRunner
 
-    class Command(Entrypoint):
-        """Fires when the command says so."""
+F = TypeVar("F", bound=Callable[..., Any])
 
-        def settle(self, ctx: Any) -> None:
-            """The command reads the outcome itself."""
+CLIENT_NAME = "rpcservice-command-line"
+BROKER_WAIT = 10.0
+"""Seconds that a command waits for the broker, unless ``--timeout`` or the configuration says otherwise."""
+
+
+def client_options(function: F) -> F:
+    """Give a command ``--run`` and ``--timeout``, and the options of the configuration."""
+    function = config_options(function)
+    for option in (
+        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help=_TIMEOUT_HELP),
+        click.option("--run", "targets", multiple=True, metavar="MODULE[:CLASS]", help=_RUN_HELP),
+    ):
+        function = option(function)
+    return function
+
+
+_TIMEOUT_HELP = "How long to wait for the broker, and for the answer."
+_RUN_HELP = "Host this service here, on the embedded broker; may be given more than once."
+
+
+def parse_json(text: str, what: str) -> Any:
+    """Give what a JSON text of the command line says.
+
+    Raises:
+        CommandError: It is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise CommandError(f"{what} {text!r} is no JSON: {exc}; quote it for the shell: '{{\"a\": 1}}'") from exc
+
+
+def client_settings(
+    config: str | None,
+    define: Sequence[tuple[str, str]],
+    broker: str | None,
+    targets: Sequence[str],
+    timeout: float | None,
+) -> "Settings":
+    """Give the settings of a client, and of the services that it hosts itself.
+
+    Raises:
+        CommandError: The embedded broker is named, which reaches no other process.
+    """
+    settings = read_settings(config, define, broker)
+    if targets:
+        settings = replace(
+            settings, amqp_uri=broker or "memory://", web_server_address="127.0.0.1:0", health_address=None
+        )
+    elif settings.amqp_uri.startswith("memory:"):
+        raise CommandError(
+            "the embedded broker (memory://) reaches no other process; give --run MODULE to host the service here, "
+            "or --broker"
+        )
+    if timeout is not None:
+        return replace(settings, startup_timeout=timeout, rpc_timeout=timeout, publish_timeout=timeout)
+    return settings if "startup_timeout" in settings.raw else replace(settings, startup_timeout=BROKER_WAIT)
+
+
+def set_up_logs(*, is_debug: bool) -> None:
+    """Log nothing but what is asked for: the outcome says what went wrong."""
+    from rpcservice.cli import logs
+    from rpcservice.config import Settings
+
+    logs.set_up(Settings(), level=logging.DEBUG if is_debug else logging.CRITICAL)
+
+
+@contextmanager
+def borrowed(runner: "ServiceRunner", provider: "DependencyProvider", service_name: str = CLIENT_NAME) -> Iterator[Any]:
+    """Start a runner with one service more, and give what the provider gives to a worker of it.
+
+    Args:
+        runner: With the services to host, if any.
+        provider: The dependency to borrow.
+        service_name: In whose name it acts, while a service of that name may be hosted beside it.
+    """
+    from rpcservice.core.context import WorkerContext
+    from rpcservice.core.entrypoint import Entrypoint
 
     class Client:
-        """The service of one command."""
+        name = CLIENT_NAME
+        dependency = provider
 
-        name = service_name
-        cluster = ClusterRpc(timeout=timeout)
-        dispatch = EventDispatcher(timeout=timeout)
+        @Entrypoint.decorator
+        def borrow(self) -> None:
+            """Be there: a worker's context names its entrypoint."""
 
-        @Command.decorator
-        def carry_out(self) -> Any:
-            return work(self)
-
-    # The outcome is printed once, by the command; a traceback in the log would say it again.
-    logging.disable(logging.CRITICAL)
-    runner = ServiceRunner(replace(settings, startup_timeout=timeout))
-    for service in find_services(list(hosted)):
-        runner.add_service(service)
-    if hosted and service_name in runner.containers:
-        container = runner.containers[service_name]
-        raise CommandError(f"{container.service_cls.__name__} runs already under the name {service_name!r}")
     container = runner.add_service(Client)
+    container.service_name = service_name
     runner.start()
     try:
-        ctx = container.run_worker(container.entrypoints[0])
+        (bound,) = container.dependencies
+        yield bound.get_dependency(WorkerContext(container, container.entrypoints[0]))
     finally:
         runner.stop()
-    if ctx.error is not None:
-        raise ctx.error
-    return ctx.result
-
-
-def settings_for(
-    config_path: str | None, broker: str | None, defines: tuple[str, ...], hosted: tuple[str, ...]
-) -> "Settings":
-    """Give the settings of a command that talks to services: those it hosts itself are on the embedded broker."""
-    if hosted and broker is None:
-        broker = "memory://"
-    common.look_here_for_modules()
-    return common.read_config(config_path, broker, defines)

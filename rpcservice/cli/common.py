@@ -1,11 +1,9 @@
-"""What the commands have in common: options, the configuration, patching, and errors without tracebacks."""
+"""What all commands share: their options, reading the configuration, and turning errors into one line."""
 
-import functools
-import os
-import sys
-import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,87 +12,116 @@ from rpcservice.errors import CommandError, ConfigError, DeclarationError, Missi
 if TYPE_CHECKING:
     from rpcservice.config import Settings
 
-USAGE, FAILURE = 2, 1
-"""Exit codes: for a mistake in what was asked, and for what went wrong while doing it."""
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DEBUG = "rpcservice.debug"
 
 
-def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say which configuration holds."""
+class Command(click.Command):
+    """A command whose errors are shown in one line; with ``--debug`` their traceback comes first."""
+
+    def __init__(self, *args: Any, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                callback=_note_debug,
+                help="Show tracebacks and more log.",
+            )
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as exc:
+            if is_debug(ctx):
+                traceback.print_exception(exc.__cause__ or exc)
+            if isinstance(exc, click.ClickException):
+                raise
+            raise _failure(exc, ctx) from exc
+
+
+class Mistake(click.ClickException):
+    """Raised for what cannot be done as it was asked for, with the exit code of wrong usage."""
+
+    exit_code = 2
+
+
+def _note_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[_DEBUG] = value
+
+
+def is_debug(ctx: click.Context) -> bool:
+    """Say whether ``--debug`` was given."""
+    return bool(ctx.meta.get(_DEBUG))
+
+
+def _failure(exc: Exception, ctx: click.Context) -> click.ClickException:
+    """Turn an error into what click shows, with the exit code for it."""
+    if isinstance(exc, CommandError):
+        return click.UsageError(str(exc), ctx)
+    if not isinstance(exc, RpcServiceError):
+        return click.ClickException(f"{describe_error(exc)}; --debug shows the traceback")
+    is_mistake = isinstance(exc, ConfigError | DeclarationError | MissingExtra)
+    return Mistake(str(exc)) if is_mistake else click.ClickException(str(exc))
+
+
+def describe_error(exc: BaseException) -> str:
+    """Say in one line what was raised, and where."""
+    text = " ".join(f"{type(exc).__name__}: {exc}".split())
+    frames = traceback.extract_tb(exc.__traceback__)
+    if not frames or isinstance(exc, SyntaxError):
+        return text  # which says by itself where it is
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})"
+
+
+def config_options(function: F) -> F:
+    """Give a command ``--config``, ``--broker`` and ``--define``."""
     for option in (
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("-d", "--define", multiple=True, metavar="KEY[=VALUE]", callback=_split, help=_DEFINE_HELP),
+        click.option("--broker", metavar="URI", help="The broker; wins over AMQP_URI of the configuration."),
         click.option(
-            "-d", "--define", "defines", multiple=True, metavar="KEY=VALUE", help="Set a key; the value is YAML."
+            "-c", "--config", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="The configuration."
         ),
-        click.option("--broker", metavar="URI", help="The broker, instead of AMQP_URI."),
-        click.option("-c", "--config", "config_path", metavar="FILE", help="The YAML configuration."),
     ):
         function = option(function)
     return function
 
 
-def without_traceback(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a command end with a line and an exit code for what is wrong, unless it is given ``--debug``."""
-
-    @functools.wraps(function)
-    def command(*args: Any, debug: bool = False, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except RpcServiceError as exc:
-            if debug:
-                raise
-            is_usage = isinstance(exc, CommandError | ConfigError | DeclarationError | MissingExtra)
-            fail(f"{exc}", USAGE if is_usage else FAILURE)
-
-    return command
+_DEFINE_HELP = "Set a key of the configuration to a YAML value, or to true; may be given more than once."
 
 
-def fail(message: str, exit_code: int) -> None:
-    """Say what is wrong and end the process."""
-    click.echo(f"Error: {message}", err=True)
-    sys.exit(exit_code)
+def _split(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for text in values:
+        key, has_value, value = text.partition("=")
+        if not key.strip():
+            raise click.BadParameter(f"{text!r} has no key; give KEY=VALUE, or KEY alone for true", ctx, param)
+        pairs.append((key.strip(), value if has_value else "true"))
+    return pairs
 
 
-def patch() -> None:
-    """Patch the standard library for eventlet, before anything else is imported that binds what it patches."""
-    with warnings.catch_warnings():
-        # Its users know; ours did not choose it.
-        warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-        import eventlet
-
-    eventlet.monkey_patch()
-
-
-def read_config(config_path: str | None, broker: str | None, defines: tuple[str, ...]) -> "Settings":
-    """Give the settings that a command's options describe.
+def read_settings(config: str | Path | None, define: Sequence[tuple[str, str]], broker: str | None) -> "Settings":
+    """Give the settings that a command line asks for.
 
     Raises:
-        ConfigError: The file or a value is wrong.
+        CommandError: A value of ``--define`` is no YAML.
+        ConfigError: A setting is wrong.
     """
-    import yaml
+    from rpcservice.config import load_config
+    from rpcservice.envvars import load
 
-    from rpcservice import config
-
-    given: list[tuple[str, object]] = []
-    for define in defines:
-        key, separator, text = define.partition("=")
+    defines: list[tuple[str, object]] = []
+    for key, text in define:
         try:
-            given.append((key, yaml.safe_load(text) if separator else True))
-        except yaml.YAMLError as exc:
-            raise CommandError(f"-d {define}: the value is no valid YAML: {' '.join(str(exc).split())}") from exc
+            defines.append((key, load(text, f"--define {key}")))
+        except ConfigError as exc:
+            raise CommandError(str(exc)) from exc
     if broker is not None:
-        given.append(("AMQP_URI", broker))
-    return config.load_config(config_path, given)
-
-
-def hide_password(uri: str) -> str:
-    """Give a URI with stars in the place of its password."""
-    import re
-
-    return re.sub(r"(//[^:/@]*):[^@/]*@", r"\1:**@", uri)
-
-
-def look_here_for_modules() -> None:
-    """Let modules of the working directory be imported, as ``python -m`` does."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+        defines.append(("AMQP_URI", broker))
+    return load_config(config, defines)

@@ -1,42 +1,123 @@
-"""``rpcservice emit``: sends an event."""
+"""``rpcservice emit``: sends one event."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rpcservice.cli import client, common
-from rpcservice.cli.call import parse
+from rpcservice.cli.client import borrowed, client_options, client_settings, parse_json, set_up_logs
+from rpcservice.cli.common import Command, describe_error, is_debug
+from rpcservice.cli.run import patch
+from rpcservice.errors import CommandError
+
+if TYPE_CHECKING:
+    from rpcservice.config import Settings
+    from rpcservice.core.context import WorkerContext
+    from rpcservice.core.entrypoint import Entrypoint
+    from rpcservice.core.runner import ServiceRunner
+
+HANDLER_WAIT = 60.0
 
 
-@click.command()
-@click.argument("source", metavar="SOURCE")
+@click.command(cls=Command)
+@click.argument("source")
 @click.argument("event_type", metavar="EVENT")
-@click.argument("payload", default="null", metavar="[PAYLOAD]")
-@click.option("--run", "hosted", multiple=True, metavar="MODULE", help="Host a service here, on the embedded broker.")
-@click.option("--timeout", default=10.0, show_default=True, help="Seconds that connecting and the confirm may take.")
-@common.config_options
-@common.without_traceback
-def command(
+@click.argument("payload", required=False, default="null")
+@client_options
+@click.pass_context
+def emit(
+    ctx: click.Context,
     source: str,
     event_type: str,
     payload: str,
-    hosted: tuple[str, ...],
-    timeout: float,
-    config_path: str | None,
+    targets: Sequence[str],
+    timeout: float | None,
+    config: str | None,
+    define: Sequence[tuple[str, str]],
     broker: str | None,
-    defines: tuple[str, ...],
 ) -> None:
-    """Send an event in the name of the service SOURCE. PAYLOAD is JSON.
+    """Send an event in the name of the service SOURCE; PAYLOAD is JSON.
+
+    It ends when the broker has the event; with --run, when its handlers there have ended.
 
     \b
-    Example: rpcservice emit payments payment_failed '{"order_id": 17}'
+    Examples:
+      rpcservice emit payments payment_failed '{"order": 7}' --broker amqp://localhost
+      rpcservice emit orders order_placed '{"sku": "sku-1"}' --run shop.notifications
     """
-    value = parse(payload, "PAYLOAD", None)
-    common.patch()
-    settings = client.settings_for(config_path, broker, defines, hosted)
+    value = parse_json(payload, "payload")
+    patch()
+    set_up_logs(is_debug=is_debug(ctx))
+    settings = client_settings(config, define, broker, targets, timeout)
+    for line in _emit(settings, targets, source, event_type, value, timeout or HANDLER_WAIT):
+        click.echo(line)
 
-    def work(service: Any) -> None:
-        service.dispatch(event_type, value)
 
-    client.carry_out(settings, hosted, source, work, timeout)
-    click.echo(f"sent: {source} {event_type}")
+def _emit(
+    settings: "Settings", targets: Sequence[str], source: str, event_type: str, payload: object, timeout: float
+) -> list[str]:
+    from rpcservice.amqp.events import EventDispatcher
+    from rpcservice.cli.services import find_services
+    from rpcservice.core.runner import ServiceRunner
+
+    watch = HandlerWatch()
+    runner = ServiceRunner(settings, hooks=[watch])
+    for service in find_services(targets):
+        runner.add_service(service)
+    watch.expect(runner, source, event_type)
+    with borrowed(runner, EventDispatcher(), source) as dispatch:
+        dispatch(event_type, payload)
+        lines = [f"sent: {source} {event_type}", *watch.wait(timeout)]
+    if watch.errors:
+        raise click.ClickException("; ".join(watch.errors))
+    return lines
+
+
+class HandlerWatch:
+    """An around-hook that sees the handlers of one event end."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self._missing: list[Entrypoint] = []
+        self._lines: list[str] = []
+
+    def expect(self, runner: "ServiceRunner", source: str, event_type: str) -> None:
+        """Note the handlers of an event in a runner."""
+        self._changed = runner.backend.event()
+        for container in runner.containers.values():
+            for entrypoint in container.entrypoints:
+                event: Any = entrypoint
+                if (getattr(event, "source_service", None), getattr(event, "event_type", None)) == (source, event_type):
+                    self._missing.append(entrypoint)
+
+    def around_worker(self, ctx: "WorkerContext", call_next: "Callable[[WorkerContext], object]") -> object:
+        """See a worker end."""
+        try:
+            return call_next(ctx)
+        finally:
+            if ctx.entrypoint in self._missing:
+                self._missing.remove(ctx.entrypoint)
+                self._note(f"{ctx.service_name}.{ctx.entrypoint.method_name}", ctx.error)
+
+    def _note(self, handler: str, error: BaseException | None) -> None:
+        if error is None:
+            self._lines.append(f"handled: {handler}")
+        else:
+            self.errors.append(f"{handler} raised {describe_error(error)}")
+        self._changed.set()
+
+    def wait(self, timeout: float) -> list[str]:
+        """Wait until every handler has ended; gives a line for each.
+
+        Raises:
+            CommandError: One did not end in time.
+        """
+        from time import monotonic
+
+        deadline = monotonic() + timeout
+        while self._missing:
+            self._changed.clear()
+            if not self._changed.wait(max(0.0, deadline - monotonic())):
+                names = ", ".join(entrypoint.method_name for entrypoint in self._missing)
+                raise CommandError(f"not handled within {timeout:g} s by: {names}")
+        return self._lines

@@ -1,58 +1,110 @@
-"""Sets logging up as the configuration says: lines to read, JSON lines, or the user's own dictConfig."""
+"""Sets logging up for a command: lines to read, JSON lines, or what ``LOGGING`` says."""
 
 import logging
 import logging.config
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from rpcservice.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from rpcservice.config import Settings
 
+_WORKER = ("service", "method", "call_id")
 
-class ReadableFormatter(logging.Formatter):
-    """One line a record; lines of a worker name their call."""
+
+class LineFormatter(logging.Formatter):
+    """Lines to read; those of a worker name its call."""
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s%(call)s: %(message)s")
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(call)s%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Add the call, where there is one."""
+        """Give the line, and below it the traceback, if there is one."""
         call_id = getattr(record, "call_id", "-")
-        record.call = "" if call_id == "-" else f" [{call_id}]"
+        record.call = "" if call_id == "-" else f"[{call_id}] "
         return super().format(record)
 
 
-def _json_formatter() -> logging.Formatter:
+def json_formatter() -> logging.Formatter:
+    """Give a formatter that makes one JSON object of each record.
+
+    Raises:
+        MissingExtra: python-json-logger is not installed.
+    """
     try:
         from pythonjsonlogger.json import JsonFormatter
     except ImportError as exc:
-        raise MissingExtra('log_format: json needs a package; run: pip install "rpcservice[logging]"') from exc
+        raise MissingExtra(
+            "log_format: json needs python-json-logger; install it with: pip install 'rpcservice[logging]'"
+        ) from exc
     formatter: logging.Formatter = JsonFormatter(
-        "%(asctime)s %(levelname)s %(name)s %(message)s %(service)s %(method)s %(call_id)s",
-        rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+        ["levelname", "name", "message", *_WORKER],
+        rename_fields={"levelname": "level", "name": "logger"},
+        timestamp=True,
     )
     return formatter
 
 
-def set_up(settings: "Settings") -> None:
-    """Set logging up.
+def set_up(settings: "Settings", *, level: int = logging.INFO) -> None:
+    """Set logging up for the whole process.
+
+    Args:
+        settings: ``LOGGING`` wins over ``log_format``.
+        level: From which level on records are written; ``LOGGING`` has its own.
 
     Raises:
-        MissingExtra: ``log_format: json`` without the package for it.
-        ConfigError: ``LOGGING`` is no configuration for ``logging.config.dictConfig``.
+        ConfigError: ``LOGGING`` is no configuration.
+        MissingExtra: JSON lines are asked for, and python-json-logger is not installed.
     """
+    if settings.logging is not None:
+        _configure(settings.logging)
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(json_formatter() if settings.log_format == "json" else LineFormatter())
+        logging.basicConfig(level=level, handlers=[handler], force=True)
+    _name_calls()
+
+
+def _configure(description: Any) -> None:
+    # Loggers of what is imported already are kept unless LOGGING says otherwise: they are ours.
+    try:
+        logging.config.dictConfig({"disable_existing_loggers": False, **description})
+    except (ValueError, TypeError, AttributeError, ImportError) as exc:
+        cause = f": {exc.__cause__}" if exc.__cause__ is not None else ""
+        raise ConfigError(f"LOGGING is no configuration for logging.config.dictConfig: {exc}{cause}") from exc
+
+
+def _name_calls() -> None:
+    """Have every handler give its records service, method and call id."""
     from rpcservice.core.logs import WorkerFilter
 
-    if settings.logging is not None:
-        try:
-            logging.config.dictConfig(dict(settings.logging))
-        except (ValueError, TypeError, AttributeError, ImportError) as exc:
-            raise ConfigError(f"LOGGING is no configuration for logging.config.dictConfig: {exc}") from exc
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(WorkerFilter())
-        return
-    handler = logging.StreamHandler()
-    handler.addFilter(WorkerFilter())
-    handler.setFormatter(_json_formatter() if settings.log_format == "json" else ReadableFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.Logger.manager.loggerDict))]
+    for handler in {handler: None for logger in loggers for handler in logger.handlers}:
+        if not any(isinstance(known, WorkerFilter) for known in handler.filters):
+            # First, so that the configuration's own filters may use what it adds.
+            handler.filters.insert(0, WorkerFilter())
+
+
+class _Holding(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold back what is logged meanwhile, until the block has set logging up."""
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, [holding := _Holding()]
+    try:
+        yield
+    finally:
+        if holding in root.handlers:
+            root.handlers = handlers
+        for record in holding.records:
+            logging.getLogger(record.name).handle(record)

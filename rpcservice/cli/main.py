@@ -1,46 +1,64 @@
-"""The group of commands; each is loaded when it is asked for."""
+"""``rpcservice``, the group of all commands, and how mistakes are shown."""
 
-from importlib import import_module
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
-import rpcservice
-
-COMMANDS = {
-    "call": "Call an RPC method and print its result.",
-    "emit": "Send an event.",
-    "run": "Run services.",
-    "show-config": "Print the configuration as it is after defaults and variables.",
-    "test": "Run pytest in a process that is patched for services on RabbitMQ.",
-}
+from rpcservice import __version__
+from rpcservice.cli.call import call
+from rpcservice.cli.emit import emit
+from rpcservice.cli.run import run
+from rpcservice.cli.show_config import show_config
+from rpcservice.cli.test import test
 
 
-class LazyGroup(click.Group):
-    """Finds a command's module by the command's name."""
+class Program(click.Group):
+    """A group whose mistakes take one or two lines: exit code 2 for wrong usage, 1 for a failure."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the names of all commands."""
-        return sorted(COMMANDS)
+    def main(  # type: ignore[override]  # click's has overloads for values of standalone_mode
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        *,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line, and end the process with its exit code."""
+        if not standalone_mode:
+            return super().main(args, prog_name, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, prog_name, standalone_mode=False, **extra)
+        except click.ClickException as exc:
+            _show(exc)
+            code = exc.exit_code
+        except click.Abort:
+            click.echo("Stopped.", err=True)
+            code = 1
+        sys.exit(code if isinstance(code, int) else 0)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load a command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"rpcservice.cli.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
-        return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without loading them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(COMMANDS.items()))
+def _show(exc: click.ClickException) -> None:
+    click.echo(f"Error: {exc.format_message()}", err=True)
+    if isinstance(exc, click.UsageError) and exc.ctx is not None:
+        click.echo(f"Try: {exc.ctx.command_path} --help", err=True)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(rpcservice.__version__, prog_name="rpcservice")
-def main() -> None:
-    """Run services that talk by RPC and events, and talk to them.
+@click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rpcservice", message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Services that talk by RPC and events.
 
     \b
-    Example: rpcservice run orders.py --broker memory://
+    Example:
+      rpcservice run hello.py --broker memory://
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit(2)
+
+
+for command in (run, call, emit, show_config, test):
+    main.add_command(command)

@@ -1,156 +1,82 @@
-"""``rpcservice run``: hosts services until a signal comes."""
+"""``rpcservice run``: hosts services until it is told to stop."""
 
 import logging
-import os
-import re
-import signal
-import sys
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-import rpcservice
-from rpcservice.cli import common
-from rpcservice.errors import BrokerError, CommandError, ConfigError
+from rpcservice.cli.common import Command, config_options, is_debug, read_settings
+from rpcservice.errors import CommandError, RpcServiceError
 
 if TYPE_CHECKING:
-    from rpcservice.config import Settings
     from rpcservice.core.runner import ServiceRunner
 
-_CONVERTER = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?\w+>")
+
+def patch() -> None:
+    """Patch the standard library for eventlet, before anything is imported that binds what it patches."""
+    with warnings.catch_warnings():
+        # Nothing else is silenced, and who runs services can do nothing about this one.
+        warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+        import eventlet
+
+    eventlet.monkey_patch()
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("targets", nargs=-1, metavar="[MODULE[:CLASS] | FILE.py[:CLASS]]...")
-@common.config_options
-@common.without_traceback
-def command(targets: tuple[str, ...], config_path: str | None, broker: str | None, defines: tuple[str, ...]) -> None:
-    """Run services until Ctrl-C or SIGTERM; a second signal kills them.
+@config_options
+@click.pass_context
+def run(
+    ctx: click.Context,
+    targets: Sequence[str],
+    config: str | None,
+    define: Sequence[tuple[str, str]],
+    broker: str | None,
+) -> None:
+    """Run services until SIGTERM or Ctrl-C; a second one kills them.
 
-    Without CLASS every service in the module runs; without any module those under "services" in the configuration.
+    Without a class, every service of the module runs; without a module, what the configuration lists under
+    "services". Without any setting the broker is RabbitMQ on localhost.
 
     \b
-    Example: rpcservice run shop.orders shop/products.py:Products -c config.yaml -d max_workers=50
+    Examples:
+      rpcservice run hello.py --broker memory://
+      rpcservice run shop.orders shop.products:Products -c config.yaml -d max_workers=20
     """
-    common.patch()
-    settings = common.read_config(config_path, broker, defines)
-    names = list(targets) or list(settings.services)
-    if not names:
-        raise CommandError("nothing to run: name a module or file, or give a configuration with services (-c FILE)")
-    common.look_here_for_modules()
+    patch()
     from rpcservice.cli import logs
-    from rpcservice.cli.services import find_services
-
-    logs.set_up(settings)
-    sys.exit(host(find_services(names), settings))
-
-
-def host(services: list[type], settings: "Settings") -> int:
-    """Run services until a signal comes; gives the exit code."""
     from rpcservice.core.runner import ServiceRunner
 
+    with logs.held_back():
+        settings = read_settings(config, define, broker)
+        logs.set_up(settings, level=logging.DEBUG if is_debug(ctx) else logging.INFO)
+    from rpcservice.cli.services import find_services
+    from rpcservice.cli.serving import Serving
+
+    names = targets or settings.services
+    if not names:
+        raise CommandError("nothing to run; name a module or a file, or give -c FILE with a list under services")
     runner = ServiceRunner(settings)
-    for service in services:
+    for service in find_services(names):
         runner.add_service(service)
-    if settings.health_address is not None:
-        from rpcservice.web.server import HealthServer
-
-        runner.resources.get(HealthServer, "health")
-    if settings.amqp_uri.startswith("memory:"):
-        click.echo(
-            f"rpcservice {rpcservice.__version__} on the embedded broker, memory://: nothing leaves this process. "
-            "Set AMQP_URI to a RabbitMQ for more than one."
-        )
-    signals = Signals(runner)
-    signals.install()
     try:
-        runner.start()
-    except (BrokerError, ConfigError) as exc:
-        # Not a mistake on the command line: the machine is not as the configuration wants it.
-        click.echo(f"Error: {exc}", err=True)
-        return common.FAILURE
-    for line in overview(runner):
-        click.echo(line)
-    return signals.serve()
+        was_orderly = Serving(runner, lambda: _announce(runner)).run()
+    except RpcServiceError as exc:
+        # No mistake on the command line any more, whatever it is.
+        raise click.ClickException(str(exc)) from exc
+    if not was_orderly:
+        raise click.ClickException("killed by a second signal; unfinished work went back to its queues")
 
 
-class Signals:
-    """Turns SIGTERM and SIGINT into an orderly stop, and a second one into a kill."""
+def _announce(runner: "ServiceRunner") -> None:
+    """Print what is up; into the log where somebody may parse it."""
+    from rpcservice.cli.banner import describe
 
-    def __init__(self, runner: "ServiceRunner") -> None:
-        self._runner = runner
-        self._backend = runner.backend
-        self._received = 0
-        self._wanted = self._backend.event()
-
-    def install(self) -> None:
-        """Take the signals over."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        self._received += 1
-        if self._received == 1:
-            self._backend.wake_for(self._wanted.set)
-        else:
-            self._backend.wake_for(self._backend.spawn, self._kill)
-
-    def _kill(self) -> None:
-        click.echo("killed", err=True)
-        try:
-            self._runner.kill()
-        finally:
-            logging.shutdown()
-            sys.stdout.flush()
-            # What still runs may never give control back: that is what a second signal is for.
-            os._exit(common.FAILURE)
-
-    def serve(self) -> int:
-        """Wait for a signal, or for a service to die; stop all; give the exit code."""
-        watcher = self._backend.spawn(self._watch)
-        self._wanted.wait()
-        self._runner.stop()
-        watcher.wait()
-        return common.FAILURE if self._died else 0
-
-    _died = False
-
-    def _watch(self) -> None:
-        try:
-            self._runner.wait()
-        except Exception as exc:
-            self._died = True
-            click.echo(f"Error: a service died: {type(exc).__name__}: {exc}", err=True)
-        self._wanted.set()
-
-
-def overview(runner: "ServiceRunner") -> list[str]:
-    """Say which services and entrypoints are up, where, and what to try."""
-    lines = []
-    urls: list[str] = []
-    for container in runner.containers.values():
-        lines.append(f"{container.service_name}")
-        for entrypoint in container.entrypoints:
-            lines.append(f"  {entrypoint.describe()}")
-            url = getattr(entrypoint, "url", None)
-            if url is not None and "GET" in getattr(entrypoint, "methods", ()):
-                urls.append(url)
-    server = _web_server(runner)
-    if server is not None:
-        lines.append(f"listening on {server.url}")
-        if urls:
-            # One with a name in it says more than a bare list.
-            best = next((url for url in urls if "<" in url), urls[0])
-            lines.append(f"try: curl {server.url}{_CONVERTER.sub(_sample, best)}")
-    return lines
-
-
-def _web_server(runner: "ServiceRunner") -> Any:
-    for resource in runner.resources:
-        if type(resource).__name__ == "WebServer":
-            return resource
-    return None
-
-
-def _sample(match: re.Match[str]) -> str:
-    return "1" if match[1] in ("int", "float") else "world"
+    if runner.config.log_format == "text" and runner.config.logging is None:
+        click.echo("\n".join([*describe(runner), "Ctrl-C stops."]))
+        return
+    log = logging.getLogger("rpcservice.run")
+    for line in describe(runner):
+        log.info("%s", line.strip())

@@ -1,26 +1,28 @@
-"""``rpcservice test``: pytest in a patched process."""
+"""``rpcservice test``: runs pytest in a process that is patched for services on RabbitMQ."""
 
-import sys
+from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
-from rpcservice.cli import common
+from rpcservice.cli.common import Command
+from rpcservice.cli.run import patch
 from rpcservice.errors import MissingExtra
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
-@common.without_traceback
-def command(pytest_args: tuple[str, ...]) -> None:
-    """Run pytest, patched for services on RabbitMQ before anything is imported. Takes pytest's own arguments.
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.argument("arguments", nargs=-1, metavar="[PYTEST ARGUMENTS]...", type=click.UNPROCESSED)
+@click.pass_context
+def test(ctx: click.Context, arguments: Sequence[str]) -> None:
+    """Run pytest with the standard library patched, and exit with its code.
 
     \b
-    Example: rpcservice test tests/ -k orders
+    Example:
+      rpcservice test tests/ -x
     """
-    common.patch()
-    common.look_here_for_modules()
+    patch()
     try:
-        import pytest
+        pytest = import_module("pytest")
     except ImportError as exc:
-        raise MissingExtra("`rpcservice test` needs pytest; run: pip install pytest") from exc
-    sys.exit(pytest.main(list(pytest_args)))
+        raise MissingExtra("rpcservice test needs pytest; install it with: pip install pytest") from exc
+    ctx.exit(pytest.main(list(arguments)))
