@@ -142,7 +142,7 @@ class WebServer(Resource):
     """
 
     starts_early = True
-    address_key = "web_server_address"
+    address_key = "WEB_SERVER_ADDRESS"
 
     def setup(self) -> None:
         """Prepare an empty table of routes."""
@@ -189,7 +189,7 @@ class WebServer(Resource):
         Raises:
             ConfigError: The address cannot be listened on.
         """
-        self._listener = listen(getattr(self.config, self.address_key), self.address_key)
+        self._listener = listen(getattr(self.config, self.address_key.lower()), self.address_key)
         self.address = self._listener.getsockname()[:2]
         self._acceptor = self.backend.spawn(self._accept_all, self._listener)
         _log.info("listening on %s", self.url)
@@ -343,9 +343,7 @@ def listen(address: str, key: str) -> socket_types.socket:
         )[0]
         sock: socket_types.socket = _socket.socket(family, kind, protocol)
     except OSError as exc:
-        raise ConfigError(
-            f"{key.upper()} is {address!r}: {exc.strerror or exc}; give an address of this machine"
-        ) from exc
+        raise ConfigError(f"{key} is {address!r}: {exc.strerror or exc}; give an address of this machine") from exc
     try:
         # Not SO_REUSEPORT: a second process on the port would silently take half of the requests.
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
@@ -355,7 +353,7 @@ def listen(address: str, key: str) -> socket_types.socket:
         sock.setblocking(False)
     except OSError as exc:
         sock.close()
-        raise ConfigError(f"{key.upper()} is {address!r}: {_why_not(exc)}") from exc
+        raise ConfigError(f"{key} is {address!r}: {_why_not(exc)}") from exc
     return sock
 
 

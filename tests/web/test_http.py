@@ -14,6 +14,7 @@ from werkzeug.exceptions import Conflict, NotFound, abort
 
 from rpcservice import DependencyProvider, WorkerContext, http
 from rpcservice.errors import MalformedRequest
+from rpcservice.testing import FakeHost, entrypoint_hook
 from rpcservice.web.http import Http
 
 Serve = Callable[..., Any]
@@ -512,3 +513,49 @@ def test_a_wrong_declaration_is_refused_where_it_stands(method: str, url: str) -
 
 def test_the_call_id_of_a_whole_response_is_sent(shop: Any) -> None:
     assert shop.get("/text").headers["X-Request-ID"].startswith("shop.text.")
+
+
+class Broken(Http):
+    """Has hooks that fail, or give nothing."""
+
+    def handle_request(self, request: Request) -> Response:
+        if request.args:
+            raise LookupError("no handler")
+        return super().handle_request(request)
+
+
+class Brittle:
+    name = "brittle"
+
+    @Broken.decorator("GET", "/broken")
+    def broken(self, request: Request) -> Any:
+        return None
+
+
+def test_a_handler_that_fails_is_a_500_and_a_log_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    reply = serve(Brittle).get("/broken?x=1")
+    assert (reply.status, "no handler" in reply.text) == (500, False)
+    assert "brittle.broken: a request failed before its worker: no handler" in caplog.text
+
+
+def test_nothing_stays_nothing_on_its_way_through_hooks(serve: Serve) -> None:
+    reply = serve(Brittle).get("/broken")
+    assert (reply.status, reply.headers["Content-Type"], reply.body) == (204, None, b"")
+
+
+def test_head_of_a_stream_does_not_make_its_parts(streams: Any) -> None:
+    reply = streams.request("HEAD", "/three")
+    assert (reply.status, reply.body) == (200, b"")
+    assert Noting.notes == ["made one ", "committed", "torn down"]
+
+
+def test_a_method_can_be_called_without_a_client(container_factory: Callable[..., Any]) -> None:
+    container = container_factory(Streams)
+    container.start()
+    Streams.noting_notes = Noting.notes = []
+    with entrypoint_hook(container, "three") as three:
+        assert list(three(object())) == ["one ", "two ", "", "three"]
+
+
+def test_it_says_which_requests_fire_its_method(host: FakeHost) -> None:
+    assert host.bind(Http("GET,POST", "/a"), "method").describe() == "http GET,POST /a -> method"

@@ -13,6 +13,7 @@ from rpcservice import Resource, ServiceContainer, ServiceRunner, http, timer
 from rpcservice.concurrency import green
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.errors import ConfigError, DeclarationError
+from rpcservice.web import server as server_module
 from rpcservice.web.http import Http
 from rpcservice.web.server import HealthServer, WebServer, listen
 
@@ -292,7 +293,7 @@ def test_a_port_in_use_is_one_line_that_tells_the_mend(serve: Serve, container_f
 
 @pytest.mark.parametrize("address", ["192.0.2.1:0", "no-such-host.invalid:0"])
 def test_an_address_of_elsewhere_is_one_line_that_names_the_key(address: str) -> None:
-    with pytest.raises(ConfigError, match=f"^HEALTH_ADDRESS is '{address}': .+; give an address of this machine$"):
+    with pytest.raises(ConfigError, match=f"^health_address is '{address}': .+; give an address of this machine$"):
         listen(address, "health_address")
 
 
@@ -408,3 +409,71 @@ def test_running_out_of_descriptors_is_survived(
     site.server._acceptor = green().spawn(site.server._accept_all, Listener())
     assert site.get("/ok").text == "ok"
     assert "raise the limit of open files" in caplog.text
+
+
+def test_a_service_that_died_is_a_503_and_the_others_answer(runner_factory: Runners, ask: Callable[..., Any]) -> None:
+    runner = runner_factory(Plain, Other)
+    runner.start()
+    address = runner.resources.get(WebServer).address
+    runner.containers["plain"].kill()
+    assert ask(address, "/ok")[0] == 503
+    assert ask(address, "/other/word") == (200, b"word")
+
+
+class Endless:
+    name = "endless"
+
+    going: Any
+
+    @http("GET", "/endless")
+    def endless(self, request: Request) -> Any:
+        while True:
+            self.going.set()
+            yield b"x" * 100_000
+
+    @http("GET", "/big")
+    def big(self, request: Request) -> Any:
+        self.going.set()
+        return b"x" * 30_000_000
+
+
+@pytest.mark.parametrize("path", [b"/endless", b"/big"])
+def test_a_client_that_does_not_read_holds_a_stop_up_for_the_shutdown_timeout_only(serve: Serve, path: bytes) -> None:
+    Endless.going = green().event()
+    site = serve(Endless, shutdown_timeout=0.3, http_body_timeout=60)
+    with socket.create_connection(site.address, 5) as sock:
+        sock.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert Endless.going.wait(5)
+        stopped = green().spawn(site.container.stop)
+        assert stopped.wait(5)
+        assert site.server._all_closed.wait(5)
+
+
+def test_a_connection_that_is_gone_before_its_turn_is_passed_over(serve: Serve) -> None:
+    site = serve(Plain)
+    accept, failures = site.server._listener.accept, [ConnectionAbortedError()]
+
+    class Listener:
+        def accept(self) -> Any:
+            if failures:
+                raise failures.pop()
+            return accept()
+
+        def fileno(self) -> int:
+            fileno: int = site.server._listener.fileno()
+            return fileno
+
+    site.server._acceptor.kill()
+    site.server._acceptor = green().spawn(site.server._accept_all, Listener())
+    assert site.get("/ok").text == "ok"
+
+
+def test_a_port_of_the_system_is_one_line_that_tells_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bind(*args: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(server_module._socket.socket, "bind", bind)
+    with pytest.raises(
+        ConfigError, match=r"^WEB_SERVER_ADDRESS is '127\.0\.0\.1:80': this user .*; give a port from 1024"
+    ):
+        listen("127.0.0.1:80", "WEB_SERVER_ADDRESS")
