@@ -1,6 +1,11 @@
 """Sphinx builds the documentation with this: `make docs`."""
 
+import warnings
+
 import rpcservice
+
+# Reading docstrings imports eventlet, whose deprecation is known.
+warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
 
 project = "rpcservice"
 author = "the rpcservice developers"
