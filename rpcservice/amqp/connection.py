@@ -127,7 +127,13 @@ class ManagedChannel:
         """Open and set up; carried out by the connection."""
         channel = link.channel(confirms=self._confirms)
         channel.on_closed = lambda failure: self._lose(channel, failure)
-        self._on_open(channel)
+        try:
+            self._on_open(channel)
+        except BaseException:
+            # The next attempt opens another one.
+            if channel.is_open:
+                channel.close()
+            raise
         self.current = channel
         self._ready.set()
         if self._on_ready is not None:
@@ -272,15 +278,28 @@ class AmqpConnection(Resource):
             link.on_lost = self._lose
             link.on_blocked = self._set_blocked
             link.connect()
+            if self.is_stopping:
+                link.close()
+                return
             self.link = link
-        for channel in self._channels:
-            if channel.current is None:
-                channel.open(self.link)
+        self._open_channels(self.link)
         if self._reason is not None:
             self._reason = None
             _log.info("connected to the broker at %s%s", self.name, " again" if self._was_connected else "")
         self._was_connected = True
         self._started.set()
+
+    def _open_channels(self, link: Link) -> None:
+        """Open what is not open; what the broker refuses to one channel must not keep the others closed."""
+        refusals = []
+        for channel in list(self._channels):
+            if channel.current is None:
+                try:
+                    channel.open(link)
+                except ChannelClosed as exc:
+                    refusals.append(exc)
+        if refusals:
+            raise refusals[0]
 
     def _lose(self, failure: Exception) -> None:
         self.link = None
