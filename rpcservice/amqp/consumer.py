@@ -6,7 +6,7 @@ from collections.abc import Callable
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, ManagedChannel
 from rpcservice.amqp.link import Delivery, LinkChannel
 from rpcservice.core.resource import Resource
-from rpcservice.errors import BrokerError
+from rpcservice.errors import BrokerError, ConnectionLost
 
 _log = logging.getLogger(__name__)
 
@@ -35,43 +35,59 @@ class Consumer:
         self._prefetch = prefetch
         self._queue = ""
         self._tag = ""
+        self._consuming_on: LinkChannel | None = None
+        self._is_deleted = False
+        self._lock = channel.backend.lock()
         self.is_started = False
         channel.add(self)
 
-    def open(self, channel: LinkChannel) -> None:
-        """Declare the queue and, when started, consume from it."""
+    def declare(self, channel: LinkChannel) -> None:
+        """Declare the queue."""
+        self._is_deleted = False
         self._queue = self._declare(channel)
-        if self.is_started:
-            self._consume(channel)
 
-    def _consume(self, channel: LinkChannel) -> None:
-        channel.qos(self._prefetch)
-        self._tag = channel.consume(self._queue, self._on_message, on_cancel=self._cancelled)
+    def settle(self, channel: LinkChannel) -> bool:
+        """Consume on a channel, or no more, as the state asks for; False when nothing had to be done."""
+        with self._lock:
+            if self._is_deleted:
+                self.declare(channel)
+            is_consuming = self._consuming_on is channel
+            if self.is_started and not is_consuming:
+                channel.qos(self._prefetch)
+                self._consuming_on = channel
+                self._tag = channel.consume(self._queue, self._on_message, on_cancel=lambda: self._cancelled(channel))
+            elif is_consuming and not self.is_started:
+                self._consuming_on = None
+                channel.cancel(self._tag)
+            else:
+                return False
+            return True
 
-    def _cancelled(self) -> None:
-        _log.error("queue %s was deleted; it is declared again", self._queue)
-        self._channel.reopen()
+    def _cancelled(self, channel: LinkChannel) -> None:
+        if self._consuming_on is channel:
+            self._consuming_on = None
+            self._is_deleted = True
+            _log.error("queue %s was deleted; it is declared again", self._queue)
+            self._channel.resettle()
 
     def start(self) -> None:
         """Begin to consume; at once, or when the channel is back."""
-        if self.is_started:
-            return
         self.is_started = True
-        channel = self._channel.current
-        if channel is not None:
-            self._consume(channel)
+        self._settle_now()
 
     def stop(self) -> None:
         """Consume no more; what was taken stays to be acked."""
-        if not self.is_started:
-            return
         self.is_started = False
+        self._settle_now()
+
+    def _settle_now(self) -> None:
         channel = self._channel.current
-        if channel is not None:
-            try:
-                channel.cancel(self._tag)
-            except BrokerError as exc:
-                _log.warning("queue %s: the consumer ended with its channel: %s", self._queue, exc)
+        if channel is None:
+            return
+        try:
+            self.settle(channel)
+        except ConnectionLost as exc:
+            _log.warning("queue %s: %s", self._queue, exc)
 
 
 class ServiceChannel(Resource):
@@ -102,8 +118,24 @@ class ServiceChannel(Resource):
 
     def _open(self, channel: LinkChannel) -> None:
         for consumer in self._consumers:
-            consumer.open(channel)
+            consumer.declare(channel)
+        self._settle(channel)
 
-    def reopen(self) -> None:
-        """Close the channel and set everything on it up anew; what is unacknowledged is delivered again."""
-        self._managed.reopen()
+    def _settle(self, channel: LinkChannel) -> None:
+        # Whoever starts, stops or loses its queue while others are waited for is found by looking again.
+        while any(consumer.settle(channel) for consumer in self._consumers):
+            continue
+
+    def resettle(self) -> None:
+        """Declare again what was deleted and consume from it; does not wait."""
+        self.backend.spawn(self._resettle)
+
+    def _resettle(self) -> None:
+        channel = self.current
+        if channel is None:
+            return  # it is being opened, and settled then
+        try:
+            self._settle(channel)
+        except BrokerError as exc:
+            # The channel is lost with it, and everything is declared on the next one.
+            _log.warning("a queue could not be declared again yet: %s", exc)
