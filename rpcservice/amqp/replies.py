@@ -1,5 +1,6 @@
 """ReplyListener: sends requests, and hands each reply to the call that waits for it."""
 
+import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -16,6 +17,8 @@ from rpcservice.errors import ConnectionLost, MethodNotFound, RpcTimeout, Unknow
 
 SWEEP_INTERVAL = 30.0
 """Seconds between looks for calls whose result nobody asks for."""
+
+_log = logging.getLogger(__name__)
 
 
 class RpcCall:
@@ -142,7 +145,12 @@ class ReplyListener(Resource):
         channel.declare_exchange(exchange, "topic", durable=True)
         channel.declare_queue(self.queue_name, durable=True, arguments={"x-expires": REPLY_QUEUE_EXPIRES})
         channel.bind_queue(self.queue_name, exchange, self.routing_key)
-        channel.consume(self.queue_name, self._receive, no_ack=True)
+        channel.consume(self.queue_name, self._receive, no_ack=True, on_cancel=self._queue_deleted)
+
+    def _queue_deleted(self) -> None:
+        if not self._stopped.is_set():
+            _log.error("the reply queue %s was deleted, perhaps with replies; it is declared again", self.queue_name)
+            self._replies.reopen()
 
     def _open_requests(self, channel: LinkChannel) -> None:
         channel.on_return = self._return
