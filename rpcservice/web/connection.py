@@ -238,7 +238,8 @@ class Connection:
         if self._is_answered:
             return
         self._is_answered = True
-        self.is_closing = self.is_closing or self._head is None or not self._head.keep_alive
+        if self._head is None or not self._head.keep_alive or not self._config.http_keep_alive:
+            self.is_closing = True
         try:
             if answer.parts is not None:
                 self._send_parts(answer, answer.parts)

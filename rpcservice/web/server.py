@@ -161,7 +161,7 @@ class WebServer(Resource):
         self._stop_began = 0.0
         config = self.config
         timeouts = (config.http_header_timeout, config.http_body_timeout, config.http_keep_alive)
-        self._sweep_interval = max(0.02, min(1.0, *(timeout / 4 for timeout in timeouts)))
+        self._sweep_interval = max(0.02, min(1.0, *(timeout / 4 for timeout in timeouts if timeout)))
 
     @property
     def url(self) -> str:

@@ -276,6 +276,12 @@ def test_a_connection_that_idles_is_closed(serve: Serve) -> None:
     assert statuses(site.raw(GET)) == [200]
 
 
+def test_no_connection_is_kept_when_none_may_be(serve: Serve) -> None:
+    answer = serve(Plain, http_keep_alive=0).raw(GET + GET)
+    assert statuses(answer) == [200]
+    assert b"Connection: close\r\n" in answer
+
+
 def test_a_connection_that_says_nothing_is_closed(serve: Serve) -> None:
     assert serve(Plain, http_header_timeout=0.2).raw(b"") == b""
 
