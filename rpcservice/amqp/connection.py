@@ -47,12 +47,20 @@ def connection_key(
         publishes: It is for publishing, which has a connection of its own where the configuration says so.
     """
     tls = ssl if ssl is not None else (config.amqp_ssl if uri is None else None)
-    return ConnectionKey(
+    key = ConnectionKey(
         uri or config.amqp_uri,
         tuple(sorted(tls.items())) if isinstance(tls, Mapping) else tls,
         login_method or config.login_method,
-        "publish" if publishes and config.publish_connection == "dedicated" else "shared",
     )
+    return publishing_key(key, config) if publishes else key
+
+
+def publishing_key(key: ConnectionKey, config: Settings) -> ConnectionKey:
+    """Give the key of the connection that publishes beside this one; the same where nothing else is configured.
+
+    A broker with an alarm takes nothing more from connections that publish, acknowledgements included.
+    """
+    return key._replace(role="publish") if config.publish_connection == "dedicated" else key
 
 
 def make_link(key: ConnectionKey, uri: str, config: Settings, backend: Backend) -> Link:

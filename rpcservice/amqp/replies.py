@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any
 
 from rpcservice.amqp.codec import Codecs
-from rpcservice.amqp.connection import AmqpConnection, ManagedChannel
+from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, ManagedChannel, publishing_key
 from rpcservice.amqp.link import Delivery, LinkChannel, Message, Returned
 from rpcservice.amqp.message import REPLY_QUEUE_EXPIRES
 from rpcservice.concurrency import Event
@@ -121,6 +121,8 @@ class RpcCall:
 class ReplyListener(Resource):
     """One reply queue a process and connection, on a channel of its own; its key is the key of the connection."""
 
+    key: ConnectionKey
+
     def setup(self) -> None:
         """Ask for the connection; the reply queue is there before requests can be sent."""
         self.connection = self.resources.get(AmqpConnection, self.key)
@@ -132,8 +134,9 @@ class ReplyListener(Resource):
         self._replies = self.connection.add_channel(
             ManagedChannel(self.connection, "replies", on_open=self._open, on_lost=self._fail_all)
         )
-        self._requests = self.connection.add_channel(
-            ManagedChannel(self.connection, "requests", on_open=self._open_requests, on_lost=self._fail_all)
+        publishing = self.resources.get(AmqpConnection, publishing_key(self.key, self.config))
+        self._requests = publishing.add_channel(
+            ManagedChannel(publishing, "requests", on_open=self._open_requests, on_lost=self._fail_all)
         )
 
     def start(self) -> None:

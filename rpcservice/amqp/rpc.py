@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rpcservice.amqp.codec import Codec, Codecs
-from rpcservice.amqp.connection import connection_key
+from rpcservice.amqp.connection import AmqpConnection, connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
 from rpcservice.amqp.link import Delivery, LinkChannel, Message, Properties
 from rpcservice.amqp.message import (
@@ -42,6 +42,9 @@ class Responder(Resource):
     def setup(self) -> None:
         """Ask for the serializers and for a sender with confirms."""
         self.codecs = self.resources.get(Codecs)
+        # It has to outlive this resource: replies that are confirmed at the stop are acked on it.
+        self.resources.get(AmqpConnection, connection_key(self.config))
+        self._is_shared = self.config.publish_connection != "dedicated"
         self._sender = self.resources.get(ConfirmedSender, connection_key(self.config, publishes=True))
         self._exchange = self.config.rpc_exchange
         self._sender.declare(lambda channel: channel.declare_exchange(self._exchange, "topic", durable=True))
@@ -80,8 +83,10 @@ class Responder(Resource):
         if "correlation_id" in request.properties:
             properties["correlation_id"] = request.properties["correlation_id"]
         message = Message(self._exchange, reply_to, body, properties)
-        message.channel = request.channel if is_ours else None
-        message.on_done = None if is_ours else _ack_when_confirmed(request)
+        # On a connection of its own a reply is not in one order with the ack, so the ack has to wait for the confirm.
+        goes_with_ack = is_ours and self._is_shared
+        message.channel = request.channel if goes_with_ack else None
+        message.on_done = None if goes_with_ack else _ack_when_confirmed(request)
         return message
 
     def send(self, message: Message) -> None:
@@ -90,6 +95,10 @@ class Responder(Resource):
             message.channel.publish(message)
         else:
             self._sender.send(message, message.on_done or (lambda error: None))
+
+    def stop(self) -> None:
+        """Wait until the broker has the last replies, and their requests are acked."""
+        self._sender.stop()
 
 
 def _ack_when_confirmed(request: Delivery) -> Callable[[Exception | None], None]:
