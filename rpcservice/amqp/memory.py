@@ -7,6 +7,7 @@ long as the process.
 
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -48,6 +49,8 @@ class MemoryLink:
         self._channels: dict[MemoryChannel, None] = {}
         self._is_closing = False
         self._ended = False
+        self._is_deaf = False
+        self._alarm_at: float | None = None
         self._timer: Timer | None = None
         if self.is_threaded:
             self._work = backend.event()
@@ -58,7 +61,10 @@ class MemoryLink:
     def connect(self) -> None:
         """Connect; it always works."""
         with self.broker.lock:
+            if self.failure is None:
+                return
             self.failure = None
+            self._is_closing = self._ended = self._is_deaf = False
             self.broker.add_link(self)
         if self.is_threaded:
             self.backend.spawn(self._serve)
@@ -101,19 +107,26 @@ class MemoryLink:
         """Have nothing more to do with a channel that is closed."""
         self._channels.pop(channel, None)
 
-    def set_alarm(self, delay: float, function: Callable[[], None]) -> None:
-        """Have the broker called back after so many seconds, instead of any earlier wish."""
-        self.backend.post(self._start_timer, delay, function)
+    def set_alarm(self, deadline: float) -> None:
+        """Have :meth:`MemoryBroker.on_alarm` called then, instead of at any time wished for before."""
+        self._alarm_at = deadline
+        if self.is_threaded:
+            # To start a thread means to wait for it, and nobody waits while holding the lock.
+            self._work.set()
+        else:
+            self.backend.post(self._start_timer)
 
-    def _start_timer(self, delay: float, function: Callable[[], None]) -> None:
+    def _start_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.backend.call_later(max(delay, 0), function)
+        if self._alarm_at is not None:
+            self._timer = self.backend.call_later(max(self._alarm_at - monotonic(), 0), self.broker.on_alarm)
 
     # Callbacks
 
     def _tell_lost(self, failure: ConnectionLost) -> None:
         self._ended = True
+        self._alarm_at = None
         if self._timer is not None:
             self._timer.cancel()
         if self.on_lost is not None and not self._is_closing:
@@ -123,6 +136,8 @@ class MemoryLink:
         """Wait until all callbacks that wait now have run."""
         told = self.backend.event()
         with self.broker.lock:
+            if self._is_deaf:
+                return
             self.outbox.add(lambda _: told.set(), None)
         told.wait(CLOSE_TIMEOUT)
 
@@ -134,11 +149,20 @@ class MemoryLink:
             self._wake()
 
     def _serve(self) -> None:
+        """Be the thread of this link: run callbacks, and be the broker's clock when it is asked to."""
         while not self._ended:
-            self._work.wait()
+            alarm_at = self._alarm_at
+            self._work.wait(None if alarm_at is None else max(alarm_at - monotonic(), 0))
             self._work.clear()
             while self._run_batch():
                 continue
+            if self._alarm_at is not None and self._alarm_at <= monotonic():
+                self._alarm_at = None
+                self.broker.on_alarm()
+        with self.broker.lock:
+            self._is_deaf = True
+        while self._run_batch():
+            continue
 
     def _run_batch(self) -> bool:
         """Run callbacks in their order, a bounded number; False when none is left."""

@@ -67,7 +67,9 @@ class MemoryBroker:
     def add_link(self, link: "MemoryLink") -> None:
         """Have a link as a connection."""
         self._links[link] = None
-        if self._clock is None:
+        # A thread's clock runs whatever a hub is doing.
+        if self._clock is None or (link.is_threaded and not self._clock.is_threaded):
+            self._clock = link
             self._set_alarm()
 
     def remove_link(self, link: "MemoryLink") -> None:
@@ -101,10 +103,9 @@ class MemoryBroker:
         if not self._due or not self._links:
             return
         if self._clock is None:
-            # A thread's clock runs whatever a hub is doing.
             self._clock = next((link for link in self._links if link.is_threaded), next(iter(self._links)))
         self._armed_at = self._due[0][0]
-        self._clock.set_alarm(self._armed_at - monotonic(), self.on_alarm)
+        self._clock.set_alarm(self._armed_at)
 
     def on_alarm(self) -> None:
         """Do what is due."""
