@@ -96,6 +96,7 @@ class Connection:
     def __init__(self, stream: Stream, site: Site, *, is_spare: bool = False) -> None:
         self.stream = stream
         self.deadline = monotonic() + site.config.http_header_timeout
+        self.idle_since = 0.0
         self.is_spare = is_spare
         self.is_idle = True
         self.is_answering = False
@@ -141,7 +142,8 @@ class Connection:
         self._is_kept = True
         if not self._buffer:
             self.is_idle = True
-            self.deadline = monotonic() + self._config.http_keep_alive
+            self.idle_since = monotonic()
+            self.deadline = self.idle_since + self._config.http_keep_alive
             self._site.became_idle(self)
 
     def _recv(self) -> bytes:

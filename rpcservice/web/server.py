@@ -24,7 +24,8 @@ _log = logging.getLogger(__name__)
 _socket: Any = original("socket")
 
 _BACKLOG = 1024
-_SPARE = 16
+_SPARE = 100
+_RESTED = 1.0
 _READ_SIZE = 64 * 1024
 _LEAST = 4 * 1024
 _TURN = 256 * 1024
@@ -248,7 +249,7 @@ class WebServer(Resource):
     def _open(self, sock: socket_types.socket, peer: tuple[Any, ...]) -> None:
         sock.setblocking(False)
         is_spare = False
-        if len(self._connections) >= self.config.http_max_connections and not self._close_oldest(self._idle):
+        if len(self._connections) >= self.config.http_max_connections and not self._make_room():
             is_spare = True
             if len(self._spare) >= _SPARE:
                 self._close_oldest(self._spare)
@@ -267,6 +268,13 @@ class WebServer(Resource):
                 known.pop(connection, None)
             if not self._connections and not self._spare:
                 self._all_closed.set()
+
+    def _make_room(self) -> bool:
+        """Close the connection that has idled longest, unless its client is likely to go on in a moment."""
+        oldest = next(iter(self._idle), None)
+        if oldest is None or monotonic() - oldest.idle_since < _RESTED:
+            return False
+        return self._close_oldest(self._idle)
 
     @staticmethod
     def _close_oldest(connections: dict[Connection, None]) -> bool:

@@ -404,7 +404,7 @@ def test_health_is_answered_when_others_too_many_say_nothing(serve_gate: Serve) 
     site = serve_gate(http_max_connections=1)
     first = site.request_later("GET", "/wait")
     assert Gate.entered.wait(5)
-    silent = [socket.create_connection(site.address, 5) for _ in range(40)]
+    silent = [socket.create_connection(site.address, 5) for _ in range(120)]
     assert site.get("/health").status == 200
     Gate.opened.set()
     assert first.result().text == "waited"
@@ -412,19 +412,38 @@ def test_health_is_answered_when_others_too_many_say_nothing(serve_gate: Serve) 
         sock.close()
 
 
-def test_an_idle_connection_makes_room_for_a_new_one(serve: Serve, background: Callable[..., Any]) -> None:
-    site = serve(Plain, http_max_connections=1)
+@pytest.fixture
+def keep(background: Callable[..., Any]) -> Callable[[Any], socket.socket]:
+    """Open a connection, use it once, and keep it."""
 
-    def keep() -> socket.socket:
-        sock = socket.create_connection(site.address, 5)
+    def use(address: tuple[str, int]) -> socket.socket:
+        sock = socket.create_connection(address, 5)
         sock.sendall(GET)
         assert sock.recv(1000).startswith(b"HTTP/1.1 200")
         return sock
 
-    kept = background(keep).result()
-    assert site.get("/ok").status == 200
-    assert background(kept.recv, 100).result() == b""
-    kept.close()
+    return lambda site: background(use, site.address).result()
+
+
+def test_a_connection_that_has_idled_makes_room_for_a_new_one(
+    serve: Serve, keep: Callable[[Any], socket.socket], background: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpcservice.web.server._RESTED", 0)
+    site = serve(Plain, http_max_connections=1)
+    with keep(site) as kept:
+        assert site.get("/ok").status == 200
+        assert background(kept.recv, 100).result() == b""
+
+
+def test_a_connection_in_use_makes_no_room(
+    serve: Serve, keep: Callable[[Any], socket.socket], background: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpcservice.web.server._RESTED", 60)
+    site = serve(Plain, http_max_connections=1)
+    with keep(site) as kept:
+        assert site.get("/ok").status == 503
+        kept.sendall(LAST)
+        assert background(kept.recv, 1000).result().startswith(b"HTTP/1.1 200")
 
 
 def test_access_is_logged_on_demand(plain: Any, caplog: pytest.LogCaptureFixture) -> None:
