@@ -51,7 +51,7 @@ class Products:
             )
             if reserved.rowcount:
                 taken = connection.execute(
-                    "UPDATE products SET stock = stock - ?1 WHERE sku = ?2 AND stock >= ?1", (quantity, sku)
+                    "UPDATE products SET stock = stock - ? WHERE sku = ? AND stock >= ?", (quantity, sku, quantity)
                 )
                 if not taken.rowcount:
                     raise OutOfStock(f"{quantity} of {sku!r} were ordered, {product['stock']} are left")
