@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from rpcservice.amqp.connection import AmqpConnection, ManagedChannel
-from rpcservice.amqp.link import LinkChannel, Message, Returned
+from rpcservice.amqp.link import LinkChannel, Message, Properties, Returned
 from rpcservice.concurrency import Event
 from rpcservice.core.resource import Resource
 from rpcservice.errors import (
@@ -106,7 +106,9 @@ class ConfirmedSender(Resource):
         seconds = self.config.publish_timeout if timeout is None else timeout
         deadline = monotonic() + seconds
         event = self.backend.event()
-        pending = self._send(Pending(message, None, event), deadline)
+        pending = Pending(message, None, event)
+        self._wait_for_room(message, seconds, deadline)
+        self._send(pending)
         if not event.wait(max(0, deadline - monotonic())):
             self._forget(pending)
             raise self._timeout(message, seconds)
@@ -119,35 +121,41 @@ class ConfirmedSender(Resource):
         Raises:
             MessageTooLarge: It was not sent, and ``on_done`` is not called.
         """
-        self._send(Pending(message, on_done, None), None)
+        self._send(Pending(message, on_done, None))
 
-    def _timeout(self, message: Message, seconds: float) -> PublishTimeout:
+    def _timeout(self, message: Message, seconds: float, *, was_kept: bool = True) -> PublishTimeout:
         reason = self.connection.health() or "the broker sent no confirm"
+        what = f"within {seconds:g} s for {message.routing_key!r} on exchange {message.exchange!r}: {reason}"
+        if was_kept:
+            return PublishTimeout(f"no confirm {what}; whether the broker has the message is unknown")
         return PublishTimeout(
-            f"no confirm within {seconds:g} s for {message.routing_key!r} on exchange {message.exchange!r}: {reason}; "
-            "whether the broker has the message is unknown"
+            f"no room {what}; the message was not sent, since publish_buffer ({self.config.publish_buffer}) is full"
         )
 
-    def _send(self, pending: Pending, deadline: float | None) -> Pending:
-        while deadline is not None and len(self._unconfirmed) + len(self._again) >= self.config.publish_buffer:
+    def _wait_for_room(self, message: Message, seconds: float, deadline: float) -> None:
+        while len(self._unconfirmed) + len(self._again) >= self.config.publish_buffer:
             self._room.clear()
             if not self._room.wait(max(0, deadline - monotonic())):
-                raise self._timeout(pending.message, self.config.publish_timeout)
+                raise self._timeout(message, seconds, was_kept=False)
+
+    def _send(self, pending: Pending) -> None:
         channel = self._channel.current
         if channel is None or self._again or self._one_at_a_time:
             self._again.append(pending)
-            return pending
-        self._publish_on(channel, pending)
-        return pending
+        else:
+            self._publish_on(channel, pending)
 
     def _publish_on(self, channel: LinkChannel, pending: Pending) -> None:
         message = pending.message
         if message.mandatory:
-            self._mandatory[message.properties["message_id"]] = pending
+            self._mandatory[_mark(message.properties)] = pending
         try:
             self._unconfirmed[channel.publish(message)] = pending
         except ConnectionLost:
             self._again.append(pending)
+        except BaseException:
+            self._mandatory.pop(_mark(message.properties), None)
+            raise
 
     def _pump(self) -> None:
         """Publish what waits; one at a time while it is not known which message closed the channel."""
@@ -185,11 +193,11 @@ class ConfirmedSender(Resource):
 
     def _finish(self, pending: Pending, error: Exception | None) -> None:
         if pending.message.mandatory:
-            self._mandatory.pop(pending.message.properties["message_id"], None)
+            self._mandatory.pop(_mark(pending.message.properties), None)
         pending.finish(error)
 
     def _return(self, returned: Returned) -> None:
-        pending = self._mandatory.get(returned.properties.get("message_id", ""))
+        pending = self._mandatory.get(_mark(returned.properties))
         if pending is not None:
             # The confirm of this message follows.
             pending.error = UndeliverableMessage(returned.exchange, returned.routing_key)
@@ -220,7 +228,7 @@ class ConfirmedSender(Resource):
                 break
         if pending in self._again:
             self._again.remove(pending)
-        self._mandatory.pop(pending.message.properties.get("message_id", ""), None)
+        self._mandatory.pop(_mark(pending.message.properties), None)
         self._room.set()
 
     def stop(self) -> None:
@@ -231,6 +239,11 @@ class ConfirmedSender(Resource):
             if self._channel.current is None or not self._room.wait(max(0, deadline - monotonic())):
                 _log.error("%d messages were not confirmed", len(self._unconfirmed) + len(self._again))
                 return
+
+
+def _mark(properties: Properties) -> str:
+    """Give what a returned message is known by."""
+    return str(properties.get("message_id", ""))
 
 
 def _rejected(message: Message) -> PublishRejected:
