@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,9 +36,16 @@ def test_names_are_sorted_and_given_once(module: ModuleType) -> None:
     ("module", "name"), [pytest.param(module, name, id=name) for module in OFFERING for name in module.__all__]
 )
 def test_a_public_name_resolves_and_says_what_it_is(module: ModuleType, name: str) -> None:
-    """``help(name)`` answers; the strings that are constants are explained where they are defined."""
+    """``help(name)`` answers; constants are explained by the text below them."""
     value = getattr(module, name)
-    assert isinstance(value, str) or inspect.getdoc(value)
+    assert explanation(module, name) if isinstance(value, str) else value.__doc__
+
+
+def explanation(module: ModuleType, name: str) -> str:
+    """Give the text below a constant in the module that defines it."""
+    source = inspect.getsource(import_module(module._HOME_OF[name]))
+    found = re.search(rf'^{name} = .*\n"""(.+?)"""$', source, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
 
 
 def test_an_unknown_name_is_refused_by_name() -> None:
