@@ -46,6 +46,10 @@ class Stream(Protocol):
         """Send what can be sent without waiting; gives how much that was."""
         ...
 
+    def give_turn(self) -> None:
+        """Let others run if much has been sent since they did."""
+        ...
+
     def interrupt(self) -> None:
         """Have the ``recv`` that waits, or the next one, give nothing."""
         ...
@@ -104,6 +108,7 @@ class Connection:
         self._is_expired = False
         self._is_kept = False
         self._is_answered = False
+        self._unsent: list[memoryview] = []
         self._site = site
         self._config = site.config
         self._buffer = bytearray()
@@ -112,8 +117,8 @@ class Connection:
     def run(self) -> None:
         """Serve the connection to its end."""
         try:
-            while self._serve_request():
-                self._rest()
+            while self._serve_request() and self._rest():
+                continue
         except OSError as exc:
             _log.debug("the client %s went away: %s", self.stream.peer, exc)
         except Exception:
@@ -136,7 +141,9 @@ class Connection:
         if self.is_idle:
             self.expire()
 
-    def _rest(self) -> None:
+    def _rest(self) -> bool:
+        """Get ready for the next request; False when the server has stopped meanwhile."""
+        self.stream.give_turn()
         self._head = None
         self._is_answered = False
         self._is_kept = True
@@ -145,6 +152,7 @@ class Connection:
             self.idle_since = monotonic()
             self.deadline = self.idle_since + self._config.http_keep_alive
             self._site.became_idle(self)
+        return not self.is_closing
 
     def _recv(self) -> bytes:
         """Read on; gives nothing at the client's end of the connection."""
@@ -236,42 +244,65 @@ class Connection:
         return data
 
     def send(self, answer: Answer) -> None:
-        """Answer the request at hand, unless an answer has begun to go out; a client that went away is no error."""
+        """Answer the request at hand, or send the rest of what :meth:`begin` began; waits while the client is slow.
+
+        A client that went away is no error.
+        """
+        try:
+            if not self._is_answered and answer.parts is not None:
+                self._open(answer)
+                self._send_parts(answer, answer.parts)
+            self.begin(answer)
+            while self._unsent:
+                data = self._unsent.pop(0)
+                for start in range(0, len(data), _PIECE):
+                    self._send_piece(data[start : start + _PIECE])
+        except ClientGone as exc:
+            self._lose(exc)
+
+    def begin(self, answer: Answer) -> None:
+        """Send what of a whole answer can be sent without waiting, unless an answer has begun to go out already."""
         if self._is_answered:
             return
+        self._open(answer)
+        body = answer.body
+        head = self._render_head(answer, f"Content-Length: {len(body)}\r\n" if answer.has_body else "")
+        if not body or self._is_bodyless(answer):
+            body = b""
+        parts = [memoryview(head + body)] if len(body) <= _PIECE else [memoryview(head), memoryview(body)]
+        try:
+            while parts:
+                sent = self.stream.try_send(parts[0])
+                if sent < len(parts[0]):
+                    parts[0] = parts[0][sent:]
+                    break
+                del parts[0]
+        except OSError as exc:
+            self._lose(exc)
+        else:
+            self._unsent = parts
+
+    def _open(self, answer: Answer) -> None:
         self._is_answered = True
         if self._head is None or not self._head.keep_alive or not self._config.http_keep_alive:
             self.is_closing = True
-        try:
-            if answer.parts is not None:
-                self._send_parts(answer, answer.parts)
-            else:
-                self._send_whole(answer)
-        except ClientGone as exc:
-            self.is_closing = True
-            _log.debug("the client %s did not wait for its answer: %s", self.stream.peer, exc)
         if _access_log.isEnabledFor(logging.DEBUG):
             self._note_access(answer)
 
-    def _send_whole(self, answer: Answer) -> None:
-        body = answer.body
-        head = self._render_head(answer, f"Content-Length: {len(body)}\r\n" if answer.has_body else "")
-        if not body or not answer.has_body or (self._head is not None and self._head.method == "HEAD"):
-            self._send_piece(head)
-        elif len(body) <= _PIECE:
-            self._send_piece(head + body)
-        else:
-            self._send_piece(head)
-            view = memoryview(body)
-            for begin in range(0, len(body), _PIECE):
-                self._send_piece(view[begin : begin + _PIECE])
+    def _lose(self, error: Exception) -> None:
+        self.is_closing = True
+        self._unsent = []
+        _log.debug("the client %s did not wait for its answer: %s", self.stream.peer, error)
+
+    def _is_bodyless(self, answer: Answer) -> bool:
+        return not answer.has_body or (self._head is not None and self._head.method == "HEAD")
 
     def _send_parts(self, answer: Answer, parts: Parts) -> None:
         is_chunked = answer.has_body and self._head is not None and self._head.is_http_11
         self.is_closing = self.is_closing or (answer.has_body and not is_chunked)
         try:
             self._send_piece(self._render_head(answer, "Transfer-Encoding: chunked\r\n" if is_chunked else ""))
-            if not answer.has_body or (self._head is not None and self._head.method == "HEAD"):
+            if self._is_bodyless(answer):
                 return
             for part in parts:
                 if part:
@@ -308,14 +339,9 @@ class Connection:
         return b"%bDate: %b\r\n%b\r\n" % (answer.head(), _date(int(time())), framing.encode("latin-1"))
 
     def reject(self, answer: Answer) -> None:
-        """Send an answer as far as that needs no waiting; for a worker that is killed."""
-        if self._is_answered:
-            return
-        self._is_answered = self.is_closing = True
-        try:
-            self.stream.try_send(self._render_head(answer, f"Content-Length: {len(answer.body)}\r\n") + answer.body)
-        except OSError as exc:
-            _log.debug("the client %s went away: %s", self.stream.peer, exc)
+        """Answer as far as that needs no waiting, and end the connection; for a worker that is killed."""
+        self.is_closing = True
+        self.begin(answer)
 
     def _linger(self) -> None:
         """Let the client read the answer: closed with bytes unread, the connection would be reset under it."""

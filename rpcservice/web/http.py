@@ -183,12 +183,18 @@ class Http(Entrypoint):
         ctx.reply = answer
 
     def settle(self, ctx: WorkerContext) -> None:
-        """Send a streamed body while the worker still has its dependencies; a whole one is sent without a worker."""
+        """Send a streamed body while the worker has its dependencies; of a whole one, what needs no waiting.
+
+        The rest follows when the worker has ended, so that a slow client does not hold it.
+        """
         answer = ctx.reply
-        if answer is not None and answer.parts is not None and not self._has_own_handler:
-            exchange = getattr(ctx.message, "exchange", None)
-            if exchange is not None:
-                exchange.send(answer)
+        exchange = getattr(ctx.message, "exchange", None)
+        if answer is None or exchange is None or self._has_own_handler:
+            return
+        if answer.parts is not None:
+            exchange.send(answer)
+        else:
+            exchange.begin(answer)
 
     def give_back(self, ctx: WorkerContext) -> None:
         """Tell the client of a request that was not finished to try again later."""

@@ -99,11 +99,7 @@ class GreenStream:
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all of it; waits while the client does not take it."""
-        self._sent += max(len(data), _LEAST)
-        if self._sent > _TURN:
-            # A long answer to a fast client never waits; the others are to have their turn all the same.
-            self._sent = 0
-            sleep(0)
+        self.give_turn()
         sent = self.try_send(data)
         while sent < len(data):
             hubs.trampoline(self._fileno, write=True)
@@ -112,10 +108,17 @@ class GreenStream:
 
     def try_send(self, data: bytes | memoryview) -> int:
         """Send what can be sent without waiting; gives how much that was."""
+        self._sent += max(len(data), _LEAST)
         try:
             return self._sock.send(data)
         except BlockingIOError:
             return 0
+
+    def give_turn(self) -> None:
+        """Let others run if much has been sent since they did: a client that is fast enough never lets this wait."""
+        if self._sent > _TURN:
+            self._sent = 0
+            sleep(0)
 
     def end_writing(self) -> None:
         """Tell the client that nothing follows."""

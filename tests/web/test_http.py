@@ -13,6 +13,7 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import Conflict, NotFound, abort
 
 from rpcservice import DependencyProvider, WorkerContext, http
+from rpcservice.concurrency import green
 from rpcservice.errors import MalformedRequest
 from rpcservice.testing import FakeHost, entrypoint_hook
 from rpcservice.web.http import Http
@@ -392,6 +393,29 @@ def test_an_iterator_is_streamed(streams: Any) -> None:
 def test_a_stream_is_made_before_the_worker_is_torn_down(streams: Any) -> None:
     streams.get("/three")
     assert Noting.notes == ["made one ", "committed", "made two ", "made ", "made three", "torn down"]
+
+
+def test_an_answer_is_sent_before_the_worker_is_torn_down(serve: Serve) -> None:
+    answered = green().event()
+
+    class Closing(DependencyProvider):
+        def worker_teardown(self, ctx: WorkerContext) -> None:
+            assert answered.wait(5)
+            Noting.notes.append("torn down after the answer")
+
+    class Slow:
+        name = "slow"
+        closing = Closing()
+
+        @http("GET", "/slow")
+        def slow(self, request: Request) -> Any:
+            return "answered"
+
+    Noting.notes = []
+    assert serve(Slow).get("/slow").text == "answered"
+    answered.set()
+    green().sleep(0)
+    assert Noting.notes == ["torn down after the answer"]
 
 
 def test_a_stream_that_fails_at_once_is_an_ordinary_error(streams: Any) -> None:
