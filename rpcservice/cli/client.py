@@ -112,5 +112,10 @@ def borrowed(runner: "ServiceRunner", provider: "DependencyProvider", service_na
     try:
         (bound,) = container.dependencies
         yield bound.get_dependency(WorkerContext(container, container.entrypoints[0]))
-    finally:
-        runner.stop()
+    except BaseException as exc:
+        # What a service hosted here is still busy with has become pointless, and the user waits.
+        is_alone = len(runner.containers) == 1
+        end = runner.stop if is_alone and isinstance(exc, Exception) else runner.kill
+        end()
+        raise
+    runner.stop()

@@ -8,7 +8,6 @@ import click
 from rpcservice.cli.client import borrowed, client_options, client_settings, parse_json, set_up_logs
 from rpcservice.cli.common import Command, describe_error, is_debug
 from rpcservice.cli.run import patch
-from rpcservice.errors import CommandError
 
 if TYPE_CHECKING:
     from rpcservice.config import Settings
@@ -110,7 +109,7 @@ class HandlerWatch:
         """Wait until every handler has ended; gives a line for each.
 
         Raises:
-            CommandError: One did not end in time.
+            ClickException: One did not end in time.
         """
         from time import monotonic
 
@@ -118,6 +117,6 @@ class HandlerWatch:
         while self._missing:
             self._changed.clear()
             if not self._changed.wait(max(0.0, deadline - monotonic())):
-                names = ", ".join(entrypoint.method_name for entrypoint in self._missing)
-                raise CommandError(f"not handled within {timeout:g} s by: {names}")
+                names = ", ".join(f"{one.host.service_name}.{one.method_name}" for one in self._missing)
+                raise click.ClickException(f"not handled within {timeout:g} s by: {names}")
         return self._lines

@@ -95,8 +95,8 @@ def _class_of(module: ModuleType, name: str) -> type:
         found: object = getattr(module, name)
     except AttributeError:
         names = [cls.__name__ for cls in _candidates(module)]
-        there = f"its services are: {', '.join(names)}" if names else "and no other service"
-        raise CommandError(f"module {module.__name__!r} has no {name!r}; {there}") from None
+        there = f"; its services are: {', '.join(names)}" if names else ", and no service either"
+        raise CommandError(f"module {module.__name__!r} has no {name!r}{there}") from None
     if not isinstance(found, type):
         raise CommandError(f"{module.__name__}:{name} is a {type(found).__name__}; a service is a class")
     return found

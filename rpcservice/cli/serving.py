@@ -6,7 +6,7 @@ from types import FrameType
 
 from rpcservice.core.runner import ServiceRunner
 
-LAST_RESORT = 5
+LAST_RESORT = 3
 """Seconds after a second signal in which the process ends by itself; then the system ends it."""
 
 

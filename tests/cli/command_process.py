@@ -1,0 +1,57 @@
+"""A command line in a process of its own."""
+
+import subprocess
+import threading
+from time import monotonic
+from typing import Any
+
+Result = subprocess.CompletedProcess[str]
+
+
+class Running:
+    """A command that stays, and what it has written so far."""
+
+    def __init__(self, command: list[str], **options: Any) -> None:
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._changed = threading.Condition()
+        self._readers = [
+            threading.Thread(target=self._read, args=pair, daemon=True)
+            for pair in ((self.process.stdout, self.out), (self.process.stderr, self.err))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: Any, lines: list[str]) -> None:
+        for line in stream:
+            with self._changed:
+                lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+
+    def wait_for(self, text: str, timeout: float = 30) -> str:
+        """Wait for a line with this text, in either stream; gives the line."""
+        deadline = monotonic() + timeout
+        with self._changed:
+            while True:
+                found = [line for line in (*self.out, *self.err) if text in line]
+                if found:
+                    return found[0]
+                if not self._changed.wait(deadline - monotonic()):
+                    raise AssertionError(f"no line with {text!r} in {self.out} and {self.err}")
+
+    def wait(self, timeout: float = 30) -> int:
+        """Wait for the end; gives the exit code."""
+        code = self.process.wait(timeout)
+        for reader in self._readers:
+            reader.join(timeout)
+        return code
+
+    def close(self) -> None:
+        """See it gone."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()

@@ -1,0 +1,119 @@
+"""What runs the command line: as a process that ends, or as one that stays."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from command_process import Result, Running
+
+from rpcservice.cli import main
+
+HELLO = """
+from rpcservice import ServiceRpc, http, rpc
+
+class Greeter:
+    name = "greeter"
+
+    @rpc
+    def hello(self, name: str) -> str:
+        return f"Hello, {name}!"
+
+    @rpc
+    def fail(self) -> None:
+        raise ValueError("no luck")
+
+class Web:
+    name = "web"
+    greeter = ServiceRpc("greeter", timeout=5)
+
+    @http("GET", "/hello/<name>")
+    def hello(self, request, name: str) -> str:
+        return self.greeter.hello(name)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder that commands run in, with the services of hello.py."""
+    (tmp_path / "hello.py").write_text(HELLO)
+    return tmp_path
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The environment of commands; warnings are errors, as in the tests themselves."""
+    given = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1"}
+    for name in ("AMQP_URI", "WEB_SERVER_ADDRESS", "PYTHONPATH"):
+        given.pop(name, None)
+    return given
+
+
+@pytest.fixture
+def cli(folder: Path, environment: dict[str, str]) -> Callable[..., Result]:
+    """Run a command to its end: ``cli("show-config", "-d", "max_workers=3")``."""
+
+    def run(*args: str, **variables: str) -> Result:
+        return subprocess.run(
+            [sys.executable, "-m", "rpcservice", *args],
+            cwd=folder,
+            env={**environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+@pytest.fixture
+def own_modules(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run in the folder; what is imported from it is forgotten afterwards."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", ".")])
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Logging is the process's own; what a test does to it is undone."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+
+
+@pytest.fixture
+def here(own_modules: None, own_logging: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a command to its end in this process, unpatched: for what needs the embedded broker alone, and no waiting."""
+    for module in ("call", "emit"):
+        monkeypatch.setattr(f"rpcservice.cli.{module}.patch", lambda: None)
+
+    def run(*args: str) -> Result:
+        result = CliRunner().invoke(main, args, prog_name="rpcservice")
+        return Result(args, result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start(folder: Path, environment: dict[str, str]) -> Iterator[Callable[..., Running]]:
+    """Start a command that stays: ``start("run", "hello.py")``."""
+    started: list[Running] = []
+
+    def run(*args: str, **variables: str) -> Running:
+        command = [sys.executable, "-m", "rpcservice", *args]
+        started.append(Running(command, cwd=folder, env={**environment, **variables}))
+        return started[-1]
+
+    yield run
+    for running in started:
+        running.close()
