@@ -147,6 +147,7 @@ class Connection:
         self._head = None
         self._is_answered = False
         self._is_kept = True
+        self._skip_empty_lines()
         if not self._buffer:
             self.is_idle = True
             self.idle_since = monotonic()
@@ -203,8 +204,7 @@ class Connection:
         if self._is_kept:
             self.deadline = monotonic() + self._config.http_header_timeout
         while True:
-            while buffer.startswith(b"\r\n"):
-                del buffer[:2]
+            self._skip_empty_lines()
             end = find_head_end(buffer, searched, limit)
             if end >= 0:
                 head = parse_head(bytes(buffer[:end]))
@@ -215,6 +215,11 @@ class Connection:
             if not data:
                 return None
             buffer += data
+
+    def _skip_empty_lines(self) -> None:
+        # Some clients end a body with a line end that its length does not count (RFC 9112 section 2.2).
+        while self._buffer.startswith(b"\r\n"):
+            del self._buffer[:2]
 
     def _read_body(self, head: Head) -> bytes:
         """Read the whole body before a worker is spent on it: a slow client holds a connection, not a worker."""

@@ -134,6 +134,20 @@ def test_an_empty_line_before_a_request_is_ignored(plain: Any) -> None:
     assert statuses(plain.raw(b"\r\n" + LAST)) == [200]
 
 
+def test_an_empty_line_after_a_body_is_no_request(serve: Serve) -> None:
+    site = serve(Plain, http_header_timeout=0.1, http_keep_alive=0.3)
+    assert statuses(site.raw(POST + b"Content-Length: 3\r\n\r\nabc\r\n")) == [200]
+
+
+def test_answers_are_not_held_back_by_the_system(plain: Any) -> None:
+    with socket.create_connection(plain.address, 5):
+        assert plain.get("/ok").status == 200
+        sockets = [connection.stream._sock for connection in plain.server._connections]
+        options = [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in sockets]
+    assert options
+    assert all(options)
+
+
 def test_the_target_may_be_a_whole_url(plain: Any) -> None:
     answer = plain.raw(b"GET http://x:1/ok?a=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert statuses(answer) == [200]
