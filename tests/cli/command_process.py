@@ -1,5 +1,6 @@
 """A command line in a process of its own."""
 
+import signal
 import subprocess
 import threading
 from time import monotonic
@@ -12,7 +13,14 @@ class Running:
     """A command that stays, and what it has written so far."""
 
     def __init__(self, command: list[str], **options: Any) -> None:
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        # A test run in the background ignores Ctrl-C, and what it starts would too.
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
         self.out: list[str] = []
         self.err: list[str] = []
         self._changed = threading.Condition()
