@@ -1,0 +1,220 @@
+"""Processes that are told to stop while they work: nothing is lost, nothing runs twice."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from waiting import wait_until
+
+from rpcservice import ServiceContainer
+from rpcservice import rpc as rpc_method
+from rpcservice.concurrency import Event
+from rpcservice.errors import RpcTimeout
+from rpcservice.testing import RabbitMQNode
+
+pytestmark = pytest.mark.broker
+
+CALLS = 50
+SERVICES = Path(__file__).with_name("stop_services.py")
+STOPPING = "stopping services: "
+
+
+class Judge:
+    """Hosted by the test; lets calls of the processes under test go on when the test says so."""
+
+    name = "judge"
+    waiting: list[tuple[int, int]] = []
+    gate: Event
+
+    @rpc_method
+    def wait(self, number: int, pid: int) -> None:
+        self.waiting.append((number, pid))
+        self.gate.wait(60)
+
+
+@pytest.fixture(autouse=True)
+def judge(container_factory: Callable[..., ServiceContainer], gate: Event) -> None:
+    Judge.waiting, Judge.gate = [], gate
+    container_factory(Judge, {"max_workers": 2 * CALLS}).start()
+
+
+class Program:
+    """One ``rpcservice run``."""
+
+    def __init__(self, log: Path, journal: Path, uri: str, *settings: str) -> None:
+        self._log = log
+        command = [sys.executable, "-m", "rpcservice", "run", str(SERVICES), "--broker", uri]
+        for setting in settings:
+            command += ["-d", setting]
+        environment = {**os.environ, "JOURNAL": str(journal)}
+        with open(log, "wb") as output:
+            self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        self.pid = self._process.pid
+
+    def wait_for_log(self, text: str) -> None:
+        wait_until(lambda: text in self._log.read_text() or self._process.poll() is not None, text, 30)
+        assert text in self._log.read_text()
+
+    def tell(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self._process.send_signal(number)
+
+    def exit_code(self, timeout: float = 20) -> int:
+        """Wait for the end."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end within {timeout:g} s; its log:\n{self._log.read_text()}") from None
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(10)
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def start(tmp_path: Path, journal: Path, rabbitmq_uri: str) -> Iterator[Start]:
+    """Start ``rpcservice run`` on this test's broker, with settings, and wait until its services are up."""
+    programs: list[Program] = []
+
+    def launch(*settings: str) -> Program:
+        programs.append(Program(tmp_path / f"{len(programs)}.log", journal, rabbitmq_uri, *settings))
+        programs[-1].wait_for_log("services are up")
+        return programs[-1]
+
+    yield launch
+    for program in programs:
+        program.end()
+
+
+def _runs(journal: Path) -> Counter[str]:
+    """Give how often each call ran, in whichever process."""
+    return Counter(line.rpartition(" in ")[0] for line in journal.read_text().splitlines())
+
+
+def _each_once() -> Counter[str]:
+    return Counter(f"{service} {number}" for service in ("front", "back") for number in range(CALLS))
+
+
+def _place_all(rpc: Any) -> list[Any]:
+    return [rpc["front"].place.with_options(timeout=60).call_async(number) for number in range(CALLS)]
+
+
+def _wait_for_waiting(count: int) -> None:
+    wait_until(lambda: len(Judge.waiting) >= count, f"{count} calls in flight", 30)
+
+
+def test_nested_calls_in_flight_are_answered_after_sigterm(start: Start, rpc: Any, gate: Event, journal: Path) -> None:
+    """Their second half, a call to the service next door, begins when the runner is stopping already."""
+    program = start("max_workers=50")
+    calls = _place_all(rpc)
+    _wait_for_waiting(CALLS)
+    program.tell()
+    program.wait_for_log(STOPPING)
+    gate.set()
+    assert [call.result() for call in calls] == [2 * number for number in range(CALLS)]
+    assert program.exit_code() == 0
+    assert _runs(journal) == _each_once()
+
+
+@pytest.mark.parametrize("prefetch", [10, 40])
+def test_another_instance_takes_what_a_stopping_one_leaves(
+    prefetch: int, start: Start, rpc: Any, gate: Event, journal: Path
+) -> None:
+    """With a prefetch of 40, most of what the first one has taken waits for a worker when the signal comes."""
+    first, second = (start("max_workers=10", f"PREFETCH_COUNT={prefetch}") for _ in range(2))
+    calls = _place_all(rpc)
+    wait_until(lambda: {pid for _, pid in Judge.waiting} == {first.pid, second.pid}, "calls in both")
+    first.tell()
+    first.wait_for_log(STOPPING)
+    gate.set()
+    assert [call.result() for call in calls] == [2 * number for number in range(CALLS)]
+    assert first.exit_code() == 0
+    assert _runs(journal) == _each_once()
+
+
+def test_what_is_unfinished_after_shutdown_timeout_is_given_back(
+    start: Start, rpc: Any, gate: Event, journal: Path
+) -> None:
+    first = start("shutdown_timeout=0.5")
+    call = rpc["front"].place.with_options(timeout=60).call_async(7)
+    _wait_for_waiting(1)
+    second = start()
+    first.tell()
+    assert first.exit_code() == 0
+    _wait_for_waiting(2)
+    gate.set()
+    assert call.result() == 14
+    assert [pid for _, pid in Judge.waiting] == [first.pid, second.pid]
+    assert _runs(journal) == Counter({"front 7": 2, "back 7": 1})
+
+
+def test_a_second_signal_kills(start: Start, rpc: Any, gate: Event) -> None:
+    """What it was at goes to another instance."""
+    first = start()
+    call = rpc["front"].place.with_options(timeout=60).call_async(7)
+    _wait_for_waiting(1)
+    first.tell()
+    first.wait_for_log(STOPPING)
+    first.tell()
+    assert first.exit_code(5) == 1
+    start()
+    _wait_for_waiting(2)
+    gate.set()
+    assert call.result() == 14
+
+
+def test_a_second_signal_ends_even_what_never_gives_control_back(start: Start, rpc: Any) -> None:
+    program = start()
+    rpc["stubborn"].spin.call_async()
+    wait_until(lambda: not _answers(rpc), "the end of all answers")
+    program.tell()
+    program.tell(signal.SIGINT)
+    assert program.exit_code(10) not in (0, None)
+
+
+def _answers(rpc: Any) -> bool:
+    try:
+        return bool(rpc["back"].work.with_options(timeout=0.5)(1))
+    except RpcTimeout:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_process_ends_with_0(
+    number: signal.Signals, start: Start, rabbitmq: RabbitMQNode, rabbitmq_uri: str
+) -> None:
+    program = start()
+    begin = monotonic()
+    program.tell(number)
+    assert program.exit_code() == 0
+    assert monotonic() - begin < 3
+    assert not [name for name in rabbitmq.queues(rabbitmq_uri) if name.startswith("rpc.reply-")]
+
+
+def test_a_process_that_is_killed_outright_leaves_its_calls_to_others(
+    start: Start, rpc: Any, gate: Event, journal: Path
+) -> None:
+    first = start()
+    call = rpc["front"].place.with_options(timeout=60).call_async(7)
+    _wait_for_waiting(1)
+    first.tell(signal.SIGKILL)
+    assert first.exit_code() == -signal.SIGKILL
+    start()
+    _wait_for_waiting(2)
+    gate.set()
+    assert call.result() == 14
