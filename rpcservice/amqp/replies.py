@@ -35,6 +35,7 @@ class RpcCall:
         "_drop",
         "_event",
         "_outcome",
+        "correlation_id",
         "deadline",
         "method_name",
         "reply",
@@ -55,6 +56,7 @@ class RpcCall:
         self.method_name = method_name
         self.timeout = timeout
         self.deadline = None if timeout is None else monotonic() + timeout
+        self.correlation_id = ""
         self.reply: Delivery | None = None
         self._event = event
         self._codecs = codecs
@@ -170,12 +172,12 @@ class ReplyListener(Resource):
         if channel is None or self._replies.current is None:
             self._replies.wait(call.deadline)
             channel = self._requests.wait(call.deadline)
-        correlation_id = message.properties["correlation_id"]
-        self._pending[correlation_id] = call
+        call.correlation_id = message.properties["correlation_id"]
+        self._pending[call.correlation_id] = call
         try:
             channel.publish(message)
         except BaseException:
-            self._pending.pop(correlation_id, None)
+            self._drop(call)
             raise
         return call
 
@@ -196,10 +198,7 @@ class ReplyListener(Resource):
             call.settle(ConnectionLost(f"{failure}; the call may have been carried out", maybe_executed=True))
 
     def _drop(self, call: RpcCall) -> None:
-        for correlation_id, other in self._pending.items():
-            if other is call:
-                del self._pending[correlation_id]
-                return
+        self._pending.pop(call.correlation_id, None)
 
     def _sweep(self) -> None:
         """Drop calls whose time is up although nobody waits for them: they would stay for ever."""

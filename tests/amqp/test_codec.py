@@ -1,0 +1,175 @@
+"""Serializers, and what is accepted of others."""
+
+import bz2
+import datetime
+import decimal
+import gzip
+import json
+import pickle
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from kombu.utils import json as kombu_json
+
+from rpcservice.amqp.codec import Codecs
+from rpcservice.errors import ConfigError, MalformedRequest, UnserializableValueError
+from rpcservice.testing import FakeHost
+
+NOW = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
+IDENTIFIER = uuid.UUID("12345678-1234-4234-8234-123456789abc")
+
+
+def shout(value: Any) -> str:
+    return json.dumps(value).upper()
+
+
+def whisper(text: str) -> Any:
+    return json.loads(text.lower())
+
+
+def to_bytes(value: Any) -> bytes:
+    return b"\xff" + json.dumps(value).encode()
+
+
+def from_bytes(data: bytes) -> Any:
+    return json.loads(data[1:])
+
+
+@pytest.fixture
+def codecs() -> Callable[..., Codecs]:
+    return lambda **settings: FakeHost(config=settings).resource(Codecs)
+
+
+def json_properties(**more: Any) -> dict[str, Any]:
+    return {"content_type": "application/json", **more}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 1.5, "ü€", [1, [2, {}]], {"a": {"b": None}}, NOW, IDENTIFIER, decimal.Decimal("1.10"), NOW.date()],
+)
+def test_json_is_written_as_nameko_writes_it(codecs: Callable[..., Codecs], value: object) -> None:
+    codec = codecs().default
+    assert codec.encode({"value": value}) == kombu_json.dumps({"value": value}).encode()
+    assert (codec.content_type, codec.content_encoding) == ("application/json", "utf-8")
+
+
+@pytest.mark.parametrize("value", [NOW, IDENTIFIER, decimal.Decimal("1.10"), NOW.date(), NOW.time(), b"\xff"])
+def test_dates_decimals_and_uuids_come_back_as_themselves(codecs: Callable[..., Codecs], value: object) -> None:
+    made = codecs()
+    assert made.decode(made.default.encode([value]), json_properties()) == [value]
+
+
+def test_json_of_other_libraries_is_understood(codecs: Callable[..., Codecs]) -> None:
+    assert codecs().decode('{"ü":[1,"€"]}'.encode(), json_properties(content_encoding=None)) == {"ü": [1, "€"]}
+
+
+@pytest.mark.parametrize("value", [object(), {"a": {1, 2}}, 1j])
+def test_what_json_cannot_hold_is_named(codecs: Callable[..., Codecs], value: object) -> None:
+    with pytest.raises(UnserializableValueError) as caught:
+        codecs().default.encode(value)
+    assert caught.value.value == repr(value)
+
+
+def test_an_endless_value_is_unserializable(codecs: Callable[..., Codecs]) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(UnserializableValueError):
+        codecs().default.encode(endless)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"nothing", b"[" * 100_000])
+def test_a_body_that_is_no_json_is_malformed(codecs: Callable[..., Codecs], body: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="the body cannot be decoded as application/json: "):
+        codecs().decode(body, json_properties())
+
+
+def test_without_accept_only_the_own_serializer_is_accepted(codecs: Callable[..., Codecs]) -> None:
+    made = codecs(serializer="yaml")
+    assert made.decode(b"a: 1", {"content_type": "application/x-yaml"}) == {"a": 1}
+    with pytest.raises(MalformedRequest, match="content type 'application/json' is not accepted here, only: "):
+        made.decode(b"{}", json_properties())
+
+
+def test_a_pickle_is_only_loaded_where_it_is_accepted(codecs: Callable[..., Codecs]) -> None:
+    body, properties = pickle.dumps({"a": (1, 2)}), {"content_type": "application/x-python-serialize"}
+    with pytest.raises(MalformedRequest, match="is not accepted here"):
+        codecs().decode(body, properties)
+    assert codecs(ACCEPT=["json", "pickle"]).decode(body, properties) == {"a": (1, 2)}
+
+
+def test_what_cannot_be_unpickled_is_malformed(codecs: Callable[..., Codecs]) -> None:
+    with pytest.raises(MalformedRequest, match="cannot be decoded as application/x-python-serialize"):
+        codecs(ACCEPT=["pickle"]).decode(b"no pickle", {"content_type": "application/x-python-serialize"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "content_encoding"),
+    [
+        ("json", "application/json", "utf-8"),
+        ("yaml", "application/x-yaml", "utf-8"),
+        ("pickle", "application/x-python-serialize", "binary"),
+    ],
+)
+def test_each_serializer_has_namekos_content_type(
+    codecs: Callable[..., Codecs], name: str, content_type: str, content_encoding: str
+) -> None:
+    codec = codecs(serializer=name).default
+    assert (codec.content_type, codec.content_encoding) == (content_type, content_encoding)
+    assert codec.loads(codec.encode({"a": [1, "ü"]})) == {"a": [1, "ü"]}
+
+
+def test_yaml_makes_no_objects_of_other_classes(codecs: Callable[..., Codecs]) -> None:
+    body = yaml.dump(IDENTIFIER).encode()
+    with pytest.raises(MalformedRequest, match="could not determine a constructor"):
+        codecs(serializer="yaml").decode(body, {"content_type": "application/x-yaml"})
+
+
+def test_an_unknown_serializer_is_named_with_those_that_exist(codecs: Callable[..., Codecs]) -> None:
+    with pytest.raises(ConfigError, match=r"serializer 'jsn' is not known; give one of .*json"):
+        codecs(serializer="jsn")
+
+
+def test_serializers_of_ones_own_are_found_by_path(codecs: Callable[..., Codecs]) -> None:
+    own = {
+        "loud": {"encoder": f"{__name__}.shout", "decoder": f"{__name__}.whisper", "content_type": "text/x-loud"},
+        "raw": {
+            "encoder": f"{__name__}.to_bytes",
+            "decoder": f"{__name__}.from_bytes",
+            "content_type": "application/x-raw",
+            "content_encoding": "binary",
+        },
+    }
+    made = codecs(serializer="loud", ACCEPT=["loud", "raw"], SERIALIZERS=own)
+    assert made.default.encode({"a": "b"}) == b'{"A": "B"}'
+    assert made.decode(b'{"A": "B"}', {"content_type": "text/x-loud"}) == {"a": "b"}
+    assert made.named("raw").content_encoding == "binary"
+    assert made.decode(made.named("raw").encode([1]), {"content_type": "application/x-raw"}) == [1]
+
+
+@pytest.mark.parametrize("path", ["no_such_module.dumps", "json.no_such_name"])
+def test_a_serializer_that_cannot_be_imported_is_named(codecs: Callable[..., Codecs], path: str) -> None:
+    own = {"broken": {"encoder": path, "decoder": "json.loads", "content_type": "text/x-broken"}}
+    with pytest.raises(ConfigError, match=rf"SERIALIZERS\.broken\.encoder is '{path}', which cannot be imported"):
+        codecs(serializer="broken", SERIALIZERS=own)
+
+
+def test_a_compressed_body_is_unpacked(codecs: Callable[..., Codecs]) -> None:
+    properties = json_properties(headers={"compression": "application/x-bz2"})
+    assert codecs().decode(bz2.compress(b"[1]"), properties) == [1]
+
+
+def test_a_body_that_cannot_be_unpacked_is_malformed(codecs: Callable[..., Codecs]) -> None:
+    for compression in ("application/x-bz2", "unknown", 7):
+        with pytest.raises(MalformedRequest, match="cannot be decoded"):
+            codecs().decode(gzip.compress(b"[1]"), json_properties(headers={"compression": compression}))
+
+
+def test_the_serializer_of_a_type_that_is_not_accepted_is_the_default(codecs: Callable[..., Codecs]) -> None:
+    made = codecs(ACCEPT=["json", "yaml"])
+    assert made.for_type("application/x-yaml").name == "yaml"
+    assert made.for_type("text/plain") is made.default
+    assert made.for_type(None) is made.default
