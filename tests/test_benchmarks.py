@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import measure, run  # noqa: E402
 from benchmarks.catalogue import SCENARIOS, Metric, Scenario, choose_scenarios  # noqa: E402
-from benchmarks.peers import PEERS, choose_peers  # noqa: E402
+from benchmarks.peers import PEERS, Peer, choose_peers  # noqa: E402
 from benchmarks.processes import Child, ChildFailed, connections_to, cpu_seconds, rss_megabytes  # noqa: E402
 from benchmarks.report import (  # noqa: E402
     CSV_FIELDS,
@@ -289,3 +289,29 @@ signal.pause()
         child.report("up", 20)
         assert connections_to(child.pid, port) == 2
         child.stop()
+
+
+def test_http_is_left_out_with_a_note_where_wrk_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: Results
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    bench = measure.Bench("amqp://127.0.0.1:1//", 1, tmp_path)
+    run.measure_all(bench, choose_scenarios(["http"]), list(PEERS), 2, results)
+    assert results.notes == ["HTTP is left out, for wrk is not installed; as root, run: apt-get install -y wrk"]
+
+
+def test_a_peer_that_fails_is_named_and_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def fail_for_nameko(bench: measure.Bench, scenario: Scenario, peer: Peer) -> dict[str, float]:
+        tried.append(peer.name)
+        if peer.name == "nameko":
+            raise ChildFailed("no answer")
+        return {"calls": 1.0}
+
+    monkeypatch.setattr(run, "measure", fail_for_nameko)
+    results = Results()
+    bench = measure.Bench("amqp://127.0.0.1:1//", 1, tmp_path)
+    run.measure_all(bench, choose_scenarios(["rpc-50"]), choose_peers(["rpcservice", "nameko"]), 2, results)
+    assert tried == ["rpcservice", "nameko", "rpcservice"]
+    assert results.notes == ["rpc-50: nameko failed: no answer"]
