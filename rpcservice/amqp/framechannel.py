@@ -22,6 +22,8 @@ class FrameChannel:
 
     def __init__(self, link: "FrameLink", channel: Any, *, confirms: bool) -> None:
         self.amqp = channel
+        # Bodies are bytes here, whatever content_encoding says; py-amqp would make text of what basic.get brings.
+        channel.auto_decode = False
         self.number = int(channel.channel_id)
         self.on_confirm: Callable[[int, bool, bool], None] | None = None
         self.on_return: Callable[[Returned], None] | None = None
@@ -232,9 +234,15 @@ class FrameChannel:
         if "application_headers" in properties:
             properties["headers"] = properties.pop("application_headers")
         info = message.delivery_info
-        body = message.body if isinstance(message.body, bytes) else message.body.encode()
         return Delivery(
-            self, "", message.delivery_tag, info["redelivered"], info["exchange"], info["routing_key"], body, properties
+            self,
+            "",
+            message.delivery_tag,
+            info["redelivered"],
+            info["exchange"],
+            info["routing_key"],
+            message.body or b"",
+            properties,
         )
 
     def close(self) -> None:

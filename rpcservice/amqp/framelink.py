@@ -25,6 +25,8 @@ from rpcservice.concurrency import Backend
 from rpcservice.errors import ChannelClosed, ConfigError, ConnectionLost
 
 READ_SIZE = 256 * 1024
+LONGEST_TURN = 0.01
+"""Seconds after which the reader lets others run, however much there is to read."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that a polite goodbye may take."""
 
@@ -209,10 +211,15 @@ class FrameLink:
 
     def _read(self, data: bytes) -> None:
         feed, recv = self._parser.feed, self._sock.recv
+        turn_began = monotonic()
         try:
             while True:
                 if data:
                     feed(data)
+                    if monotonic() - turn_began > LONGEST_TURN:
+                        # A socket that always has more would never let anybody else run.
+                        self.backend.sleep(0)
+                        turn_began = monotonic()
                 data = recv(READ_SIZE)
                 if not data:
                     raise ConnectionLost("the broker closed the connection")

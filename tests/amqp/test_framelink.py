@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -529,7 +530,54 @@ def test_bodies_are_cut_at_the_frame_max_that_the_server_wants(
     assert [len(server.take(3)[1]) for _ in range(3)] == [8184, 8184, 3632]
 
 
+@pytest.mark.broker
+def test_get_gives_the_bytes_that_were_sent_whatever_their_encoding_is_called(
+    rabbitmq_uri: str, connect: Callable[..., FrameLink]
+) -> None:
+    channel = connect(rabbitmq_uri).channel()
+    channel.declare_queue("queue")
+    for body in ("ü€".encode("utf-16"), b"\xff\xfe", b"text", b""):
+        for encoding in (None, "utf-8", "utf-16", "binary", "no such encoding"):
+            channel.publish(Message("", "queue", body, {"content_encoding": encoding, "headers": {"a": 1}}))
+            found = channel.get("queue", no_ack=True)
+            assert found is not None
+            assert (found.body, found.headers, found.routing_key) == (body, {"a": 1}, "queue")
+    assert channel.get("queue") is None
+
+
 # Many at once
+
+
+@pytest.mark.broker
+def test_a_flood_of_messages_lets_others_run(
+    rabbitmq_uri: str, connect: Callable[..., FrameLink], backend: Backend
+) -> None:
+    channel = connect(rabbitmq_uri).channel(confirms=True)
+    channel.declare_queue("flood")
+    confirmed = Inbox()
+    channel.on_confirm = lambda sequence, multiple, taken: confirmed(sequence)
+    for _ in range(3000):
+        channel.publish(Message("", "flood", b"x" * 2000, {}))
+    while confirmed.take() < 3000:
+        continue
+    longest, left = 0.0, 3000
+    done = backend.event()
+
+    def take_slowly(delivery: Any) -> None:
+        nonlocal left
+        left -= 1
+        until = monotonic() + 0.0002
+        while monotonic() < until:
+            continue
+        if not left:
+            done.set()
+
+    channel.consume("flood", take_slowly, no_ack=True)
+    while not done.is_set():
+        last = monotonic()
+        backend.sleep(0)
+        longest = max(longest, monotonic() - last)
+    assert longest < 0.3
 
 
 def test_a_declaration_waits_until_a_large_body_is_written(
