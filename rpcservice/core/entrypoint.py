@@ -45,9 +45,7 @@ class Entrypoint(Extension):
         sensitive_arguments: str | tuple[str, ...] = (),
         concurrency: int | None = None,
     ) -> None:
-        self.expected_exceptions = (
-            expected_exceptions if isinstance(expected_exceptions, tuple) else (expected_exceptions,)
-        )
+        self.expected_exceptions = _exception_classes(expected_exceptions)
         self.sensitive_arguments = (
             (sensitive_arguments,) if isinstance(sensitive_arguments, str) else tuple(sensitive_arguments)
         )
@@ -112,6 +110,14 @@ class Entrypoint(Extension):
     def describe(self) -> str:
         """Say in a few words what fires the method."""
         return f"{type(self).__name__.lower()} {self.method_name}"
+
+
+def _exception_classes(given: Any) -> tuple[type[BaseException], ...]:
+    classes = tuple(given) if isinstance(given, tuple | list | set | frozenset) else (given,)
+    for cls in classes:
+        if not (inspect.isclass(cls) and issubclass(cls, BaseException)):
+            raise TypeError(f"expected_exceptions={given!r}: give an exception class, or a tuple of them")
+    return classes
 
 
 def declare(function: F, entrypoint: Entrypoint) -> F:

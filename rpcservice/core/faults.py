@@ -1,7 +1,7 @@
 """Exceptions as data: the error object of an RPC reply, with nameko's fields to the letter and a few more."""
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast, overload
 
 from rpcservice import errors
@@ -64,18 +64,31 @@ def deserialize_to_instance(cls: Any = None, /, *, code: str | None = None) -> A
     return register if cls is None else register(cls)
 
 
-def safe(value: object) -> Any:
-    """Give a value as text, or as lists and mappings of text, so that any serializer can encode it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return {safe(key): safe(item) for key, item in value.items()}
-    if isinstance(value, Iterable):
-        return [safe(item) for item in value]
+def safe_text(value: object) -> str:
+    """Give a value as text, whatever its own ``__str__`` does."""
     try:
         return str(value)
     except Exception:
         return "[__unicode__ failed]"
+
+
+def safe(value: object) -> Any:
+    """Give a value as text, or as lists and mappings of text, so that any serializer can encode it."""
+    try:
+        return _safe(value)
+    except Exception:  # it cannot be gone through, or it holds itself: text has to do
+        return safe_text(value)
+
+
+def _safe(value: object) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return {_safe(key): _safe(item) for key, item in value.items()}
+    # An iterator may give items without end, or wait for them.
+    if isinstance(value, Iterable) and not isinstance(value, Iterator):
+        return [_safe(item) for item in value]
+    return safe_text(value)
 
 
 def error_to_data(error: BaseException, *, send_traceback: bool = False) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rpcservice.core.context import WorkerContext, current_worker
 from rpcservice.core.dependency import DependencyProvider
+from rpcservice.core.faults import safe_text
 from rpcservice.errors import ContainerBeingKilled
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,9 @@ def encode(plan: WorkerPlan, ctx: WorkerContext) -> None:
     """Have the entrypoint encode the outcome, so that a result that cannot be sent never commits as a success."""
     try:
         ctx.entrypoint.encode(ctx)
-    except Exception as exc:
+    except BaseException as exc:
+        if _ends_worker(ctx, exc):
+            raise
         _fail(ctx, exc)
 
 
@@ -68,7 +71,9 @@ def hand_result(plan: WorkerPlan, ctx: WorkerContext) -> None:
     for hook in plan.results:
         try:
             hook(ctx, ctx.result, ctx.error)
-        except Exception as exc:
+        except BaseException as exc:
+            if _ends_worker(ctx, exc):
+                raise
             _fail(ctx, exc)
 
 
@@ -87,7 +92,9 @@ def tear_down(plan: WorkerPlan, ctx: WorkerContext) -> None:
     for hook in plan.teardowns:
         try:
             hook(ctx)
-        except Exception:
+        except BaseException as exc:
+            if _ends_worker(ctx, exc):
+                raise
             _log.exception("worker_teardown failed after %s", ctx.call_id)
 
 
@@ -105,11 +112,8 @@ def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
         for stage in plan.stages:
             try:
                 stage(plan, ctx)
-            except Exception as exc:
-                _record(ctx, exc)
             except BaseException as exc:
-                # eventlet's Timeout and SystemExit are no Exceptions, but they end a call, not the container.
-                if ctx.is_killed or isinstance(exc, KeyboardInterrupt):
+                if _ends_worker(ctx, exc):
                     raise
                 _record(ctx, exc)
         if not ctx.settled:
@@ -119,6 +123,14 @@ def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
         raise
     finally:
         current_worker.reset(token)
+
+
+def _ends_worker(ctx: WorkerContext, error: BaseException) -> bool:
+    """Say whether an error ends the worker itself.
+
+    eventlet's Timeout and SystemExit are no Exceptions either, but they end a call, not the container.
+    """
+    return not isinstance(error, Exception) and (ctx.is_killed or isinstance(error, KeyboardInterrupt))
 
 
 def _record(ctx: WorkerContext, error: BaseException) -> None:
@@ -132,7 +144,7 @@ def _record(ctx: WorkerContext, error: BaseException) -> None:
         ctx.result = None
 
 
-def _fail(ctx: WorkerContext, error: Exception) -> None:
+def _fail(ctx: WorkerContext, error: BaseException) -> None:
     """Make an error that came after the method the outcome of the call."""
     _record(ctx, error)
     ctx.reply = None
@@ -140,7 +152,7 @@ def _fail(ctx: WorkerContext, error: Exception) -> None:
 
 
 def _summary(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {safe_text(error)}"
 
 
 def _abandon(plan: WorkerPlan, ctx: WorkerContext) -> None:

@@ -217,3 +217,14 @@ def test_arguments_that_do_not_fit_are_named(
 
 def test_an_entrypoint_says_what_fires_its_method(checked: dict[str, Entrypoint]) -> None:
     assert checked["plain"].describe() == "mark plain"
+
+
+@pytest.mark.parametrize("given", [KeyError, (KeyError,), [KeyError], {KeyError}])
+def test_expected_exceptions_are_a_class_or_several(given: Any) -> None:
+    assert Mark(expected_exceptions=given).is_expected(KeyError("k"))
+
+
+@pytest.mark.parametrize("given", ["KeyError", KeyError("k"), [dict], None])
+def test_expected_exceptions_that_are_none_are_refused_at_the_declaration(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"^expected_exceptions=.*: give an exception class, or a tuple of them$"):
+        Mark(expected_exceptions=given)

@@ -1,5 +1,7 @@
 """Exceptions as data, and back."""
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -128,6 +130,18 @@ class Unspeakable:
         raise ValueError("no words")
 
 
+class Cursor:
+    def __iter__(self) -> Iterator[str]:
+        raise ValueError("the cursor is closed")
+
+    def __str__(self) -> str:
+        return "a cursor"
+
+
+ITSELF: list[Any] = []
+ITSELF.append(ITSELF)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -136,6 +150,10 @@ class Unspeakable:
         ({"a": {1: None}}, {"a": {"1": "None"}}),
         ((1, [2]), ["1", ["2"]]),
         (Unspeakable(), "[__unicode__ failed]"),
+        (Cursor(), "a cursor"),
+        (ITSELF, "[[...]]"),
+        ({(1, 2): "pair"}, "{(1, 2): 'pair'}"),
+        (count(7), "count(7)"),
     ],
 )
 def test_arguments_become_text_that_any_serializer_takes(value: Any, expected: Any) -> None:

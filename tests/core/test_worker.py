@@ -19,15 +19,16 @@ def provider(journal: list[str]) -> type[Any]:
     """A dependency class: ``provider("a", broken=("worker_setup",))`` raises there, once."""
 
     class Provider(DependencyProvider):
-        def __init__(self, label: str = "", broken: tuple[str, ...] = ()) -> None:
+        def __init__(self, label: str = "", broken: tuple[str, ...] = (), error: BaseException | None = None) -> None:
             self.label = label
             self.broken = list(broken)
+            self.error = error
 
         def note(self, hook: str, what: object = "") -> None:
             journal.append(f"{hook} {self.label}{what}".strip())
             if hook in self.broken:
                 self.broken.remove(hook)
-                raise RuntimeError(f"broken {hook}")
+                raise self.error or RuntimeError(f"broken {hook}")
 
         def get_dependency(self, ctx: WorkerContext) -> str:
             self.note("get_dependency")
@@ -221,6 +222,44 @@ def test_an_error_that_is_no_exception_ends_the_call_alone(
     container = start(make_service(hand, journal))
     assert fire(container, "method", error).error is error
     assert fire(container, "method").reply == "result value"
+
+
+@pytest.mark.parametrize("hook", ["get_dependency", "worker_setup", "worker_result"])
+def test_an_error_in_a_hook_that_is_no_exception_is_the_outcome_too(
+    hook: str, hand: type[Any], provider: type[Any], journal: list[str], start: Start, fire: Fire
+) -> None:
+    """A commit that runs into a Timeout must not be answered with the result."""
+    container = start(make_service(hand, journal, provider(broken=(hook,), error=Odd(hook))))
+    assert fire(container, "method").reply == f"error {hook}"
+    assert journal[-2:] == ["settle", "worker_teardown"]
+
+
+def test_a_teardown_that_is_timed_out_leaves_the_others_their_turn(
+    hand: type[Any], provider: type[Any], journal: list[str], start: Start, fire: Fire
+) -> None:
+    class Service:
+        name = "service"
+        a = provider("a", broken=("worker_teardown",), error=Odd("late"))
+        b = provider("b")
+
+        @hand.decorator
+        def method(self) -> None: ...
+
+    fire(start(Service), "method")
+    assert journal[-2:] == ["worker_teardown a", "worker_teardown b"]
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def test_an_exception_without_words_ends_its_call(
+    hand: type[Any], journal: list[str], start: Start, fire: Fire
+) -> None:
+    """It would be given back, and come again without end."""
+    ctx = fire(start(make_service(hand, journal, expected_exceptions=Mute)), "method", Mute())
+    assert (ctx.settled, journal[-1]) == (True, "settle")
 
 
 def test_an_interrupt_passes_through_and_the_call_is_given_back(
