@@ -248,11 +248,12 @@ class KombuChannel:
         # Other transports than AMQP keep these beside the properties.
         known = {"content_type": message.content_type, "content_encoding": message.content_encoding}
         headers = message.headers or message.properties.get("application_headers")
+        redelivered = info.get("redelivered") or getattr(message, "_raw", {}).get("redelivered")
         return Delivery(
             self,
             consumer_tag,
             self._last_tag,
-            bool(info.get("redelivered")),
+            bool(redelivered),
             info.get("exchange") or "",
             info.get("routing_key") or "",
             _body(message),

@@ -39,8 +39,9 @@ def _real_lock() -> Any:
 
     Links of different hubs and threads share it; nobody switches greenlets while holding it.
     """
-    patcher = sys.modules.get("eventlet.patcher")
-    module = threading if patcher is None else patcher.original("threading")
+    # Not loaded, or half loaded by another thread: then nothing is patched yet.
+    original = getattr(sys.modules.get("eventlet.patcher"), "original", None)
+    module = threading if original is None else original("threading")
     return module.Lock()
 
 

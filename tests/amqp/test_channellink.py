@@ -1,0 +1,131 @@
+"""ChannelLink on a transport of kombu's that is no AMQP: its own in-memory one, which needs no server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rpcservice.amqp.channellink import ChannelLink
+from rpcservice.amqp.link import Delivery, Message
+from rpcservice.concurrency import threads
+from rpcservice.errors import ChannelClosed, ConnectionLost
+
+LIMIT = 10.0
+
+
+@pytest.fixture
+def link() -> Iterator[ChannelLink]:
+    link = ChannelLink("memory://", threads())
+    link.connect()
+    yield link
+    link.close()
+
+
+class Taken:
+    """Collects deliveries; waits for one at a time."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[Delivery] = []
+        self.arrived = threads().event()
+
+    def __call__(self, delivery: Delivery) -> None:
+        self.deliveries.append(delivery)
+        self.arrived.set()
+
+    def take(self) -> Delivery:
+        assert self.arrived.wait(LIMIT), "nothing arrived"
+        delivery = self.deliveries.pop(0)
+        if not self.deliveries:
+            self.arrived.clear()
+        return delivery
+
+
+def test_message_arrives_with_all_that_it_carries(link: ChannelLink) -> None:
+    channel = link.channel()
+    channel.declare_exchange("carries", "topic")
+    channel.declare_queue("carried")
+    channel.bind_queue("carried", "carries", "a.#")
+    taken = Taken()
+    channel.consume("carried", taken)
+    properties: dict[str, Any] = {
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "headers": {"h": "x", "list": ["a"]},
+        "delivery_mode": 2,
+        "correlation_id": "c",
+        "reply_to": "r",
+        "priority": 0,
+    }
+    channel.publish(Message("carries", "a.b", b"\x00\xff", properties))
+    delivery = taken.take()
+    assert (delivery.body, delivery.exchange, delivery.routing_key) == (b"\x00\xff", "carries", "a.b")
+    assert delivery.properties == properties
+    delivery.ack()
+    channel.delete_queue("carried")
+    channel.delete_exchange("carries")
+
+
+def test_requeued_message_comes_back(link: ChannelLink) -> None:
+    channel = link.channel()
+    channel.declare_queue("requeues")
+    taken = Taken()
+    channel.consume("requeues", taken)
+    channel.publish(Message("", "requeues", b"again", {}))
+    taken.take().reject(requeue=True)
+    again = taken.take()
+    assert (again.body, again.redelivered) == (b"again", True)
+    again.ack()
+    channel.delete_queue("requeues")
+
+
+def test_messages_can_be_fetched_and_counted(link: ChannelLink) -> None:
+    channel = link.channel()
+    channel.declare_queue("fetched")
+    for body in (b"1", b"2", b"3"):
+        channel.publish(Message("", "fetched", body, {}))
+    assert channel.declare_queue("fetched").messages == 3
+    first = channel.get("fetched", no_ack=True)
+    assert first is not None and first.body == b"1"
+    assert channel.purge_queue("fetched") == 2
+    assert channel.get("fetched") is None
+    channel.delete_queue("fetched")
+
+
+def test_confirms_are_given(link: ChannelLink) -> None:
+    channel = link.channel(confirms=True)
+    channel.declare_queue("confirmed")
+    confirmed = threads().event()
+    channel.on_confirm = lambda sequence, multiple, taken: confirmed.set() if (sequence, taken) == (1, True) else None
+    assert channel.publish(Message("", "confirmed", b"", {})) == 1
+    assert confirmed.wait(LIMIT)
+    channel.delete_queue("confirmed")
+
+
+def test_unknown_delivery_tag_closes_the_channel(link: ChannelLink) -> None:
+    channel = link.channel()
+    closed = threads().event()
+    failures: list[Exception] = []
+
+    def note(failure: Exception) -> None:
+        failures.append(failure)
+        closed.set()
+
+    channel.on_closed = note
+    channel.ack(5)
+    assert closed.wait(LIMIT)
+    with pytest.raises(ChannelClosed, match="unknown delivery tag 5"):
+        channel.declare_queue("never")
+
+
+def test_closed_link_opens_no_channel(link: ChannelLink) -> None:
+    link.close()
+    with pytest.raises(ConnectionLost, match="closed by this process"):
+        link.channel()
+
+
+def test_broker_that_is_away_is_named() -> None:
+    link = ChannelLink("amqp://guest:guest@127.0.0.1:1//", threads(), connect_timeout=2)
+    with pytest.raises(ConnectionLost, match=r"cannot connect to amqp://guest:\*\*@127\.0\.0\.1:1//"):
+        link.connect()
