@@ -80,6 +80,11 @@ class Consumer:
         self.is_started = False
         self._settle_now()
 
+    def kill(self) -> None:
+        """Consume no more, without waiting; who is killed would only give back what comes, again and again."""
+        self.is_started = False
+        self._channel.resettle()
+
     def _settle_now(self) -> None:
         channel = self._channel.current
         if channel is None:
@@ -127,7 +132,7 @@ class ServiceChannel(Resource):
             continue
 
     def resettle(self) -> None:
-        """Declare again what was deleted and consume from it; does not wait."""
+        """Have consumers started, ended and declared again as their state asks for; does not wait."""
         self.backend.spawn(self._resettle)
 
     def _resettle(self) -> None:
@@ -138,4 +143,4 @@ class ServiceChannel(Resource):
             self._settle(channel)
         except BrokerError as exc:
             # The channel is lost with it, and everything is declared on the next one.
-            _log.warning("a queue could not be declared again yet: %s", exc)
+            _log.warning("the consumers wait for the next channel: %s", exc)

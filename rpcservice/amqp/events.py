@@ -138,6 +138,10 @@ class EventHandler(Entrypoint):
         """Take no more events in."""
         self._consumer.stop()
 
+    def kill(self) -> None:
+        """Take no more events in, without waiting."""
+        self._consumer.kill()
+
     def _receive(self, delivery: Delivery) -> None:
         try:
             payload = self._codecs.decode(delivery.body, delivery.properties)

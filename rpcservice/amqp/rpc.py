@@ -149,6 +149,10 @@ class RpcConsumer(Resource):
         """Take no more requests in."""
         self._consumer.stop()
 
+    def abandon(self) -> None:
+        """Take no more requests in, without waiting."""
+        self._consumer.kill()
+
     def _receive(self, request: Delivery) -> None:
         assert self._host is not None
         name = request.routing_key.rpartition(".")[2]
@@ -195,6 +199,10 @@ class Rpc(Entrypoint):
     def stop(self) -> None:
         """Take no more requests in."""
         self._consumer.end()
+
+    def kill(self) -> None:
+        """Take no more requests in, without waiting."""
+        self._consumer.abandon()
 
     def encode(self, ctx: WorkerContext) -> None:
         """Encode the outcome in the request's own serializer."""

@@ -191,3 +191,17 @@ def test_a_full_pool_stops_neither_heartbeats_nor_other_services(
     assert runner.resources.get(AmqpConnection, connection_key(runner.config)).link is link
     gate.set()
     assert [call.result(5) for call in waiting] == ["more"] * 20
+
+
+def test_a_service_that_is_killed_takes_no_more_while_others_go_on(
+    runner_factory: MakeRunner, rpc: Any, rabbitmq: RabbitMQNode, rabbitmq_uri: str
+) -> None:
+    """It would give back what it takes, and get it again at once, until the whole process has stopped."""
+    runner = runner_factory(Shop, Neighbour)
+    runner.start()
+    _hold(rpc)
+    runner.containers["shop"].kill()
+    for queue in ("rpc-shop", "evt-market-moved--shop.hear"):
+        wait_until(lambda queue=queue: _consumers(rabbitmq, rabbitmq_uri, queue) == 0, "the end of its consumers")
+    assert rabbitmq.queues(rabbitmq_uri)["rpc-shop"]["messages_ready"] == 1
+    assert rpc["neighbour"].say("still here") == "still here"
