@@ -105,7 +105,9 @@ class EventHandler(Entrypoint):
         channel = host.resource(ServiceChannel, (connection_key(config), host.service_name))
         workers = config.prefetch_count if config.prefetch_count is not None else config.max_workers
         prefetch = workers if self.concurrency is None else min(workers, self.concurrency)
-        self._consumer = Consumer(channel, self._declare, host.around("receipt", self._receive), prefetch)
+        self._received = 0
+        self._take = host.around("receipt", self._receive)
+        self._consumer = Consumer(channel, self._declare, self._on_message, prefetch)
 
     @property
     def queue_name(self) -> str:
@@ -142,7 +144,18 @@ class EventHandler(Entrypoint):
         """Take no more events in, without waiting."""
         self._consumer.kill()
 
+    def _on_message(self, delivery: Delivery) -> None:
+        """Take an event in; where a hook fails, it fails this event alone."""
+        received = self._received
+        try:
+            self._take(delivery)
+        except Exception:
+            _log.exception("event %s for %s: an around_receipt hook failed", delivery.routing_key, self.method_name)
+            if self._received == received:
+                self._finish(delivery, has_failed=True)
+
     def _receive(self, delivery: Delivery) -> None:
+        self._received += 1
         try:
             payload = self._codecs.decode(delivery.body, delivery.properties)
         except MalformedRequest as exc:
@@ -154,10 +167,13 @@ class EventHandler(Entrypoint):
 
     def settle(self, ctx: WorkerContext) -> None:
         """Ack the event, or put it back."""
-        if ctx.error is not None and self.requeue_on_error:
-            ctx.message.reject(requeue=True)
+        self._finish(ctx.message, has_failed=ctx.error is not None)
+
+    def _finish(self, delivery: Delivery, *, has_failed: bool) -> None:
+        if has_failed and self.requeue_on_error:
+            delivery.reject(requeue=True)
         else:
-            ctx.message.ack()
+            delivery.ack()
 
     def give_back(self, ctx: WorkerContext) -> None:
         """Put the event back on its queue."""

@@ -4,14 +4,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from rpcservice.amqp.codec import Codec, Codecs
-from rpcservice.amqp.connection import AmqpConnection, connection_key
+from rpcservice.amqp.codec import Codec
+from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
 from rpcservice.amqp.link import Delivery, LinkChannel, Message, Properties
 from rpcservice.amqp.message import (
-    APP_ID,
     PERSISTENT,
-    TRANSIENT,
     check_size,
     context_from_headers,
     headers_from_context,
@@ -19,97 +17,17 @@ from rpcservice.amqp.message import (
     request_arguments,
 )
 from rpcservice.amqp.replies import ReplyListener, RpcCall
-from rpcservice.amqp.sender import ConfirmedSender
+from rpcservice.amqp.responder import Responder
 from rpcservice.core.context import WorkerContext, new_id
 from rpcservice.core.dependency import DependencyProvider
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.extension import Host
-from rpcservice.core.faults import error_to_data
 from rpcservice.core.resource import Resource
-from rpcservice.errors import BadRequest, MessageTooLarge, MethodNotFound, UnserializableValueError
+from rpcservice.errors import BadRequest, MethodNotFound
 
 __all__ = ("ClusterRpc", "Rpc", "RpcCall", "ServiceRpc", "rpc")
 
 _log = logging.getLogger(__name__)
-
-
-class Responder(Resource):
-    """Answers requests: to our own callers on the channel that then acks, to others with a confirm before the ack.
-
-    Our callers fail at once when the connection breaks, so a lost reply is found out; nameko's wait for ever.
-    """
-
-    def setup(self) -> None:
-        """Ask for the serializers and for a sender with confirms."""
-        self.codecs = self.resources.get(Codecs)
-        # It has to outlive this resource: replies that are confirmed at the stop are acked on it.
-        self.resources.get(AmqpConnection, connection_key(self.config))
-        self._is_shared = self.config.publish_connection != "dedicated"
-        self._sender = self.resources.get(ConfirmedSender, connection_key(self.config, publishes=True))
-        self._exchange = self.config.rpc_exchange
-        self._sender.declare(lambda channel: channel.declare_exchange(self._exchange, "topic", durable=True))
-
-    def encode(self, request: Delivery, result: Any, error: BaseException | None) -> tuple[Codec, bytes]:
-        """Encode an outcome in the request's own serializer.
-
-        Raises:
-            UnserializableValueError: The result cannot be encoded.
-            MessageTooLarge: The reply would have more than ``max_message_size`` bytes.
-        """
-        codec = self.codecs.for_type(request.properties.get("content_type"))
-        if error is None:
-            try:
-                body = codec.dumps({"result": result, "error": None})
-            except Exception as exc:
-                raise UnserializableValueError(result) from exc
-            return codec, check_size(body, self.config.max_message_size)
-        fault = error_to_data(error, send_traceback=self.config.send_traceback)
-        body = codec.encode({"result": None, "error": fault})
-        if len(body) > self.config.max_message_size:
-            too_large = MessageTooLarge("error reply", len(body), self.config.max_message_size)
-            body = codec.encode({"result": None, "error": error_to_data(too_large)})
-        return codec, body
-
-    def reply(self, request: Delivery, codec: Codec, body: bytes) -> Message | None:
-        """Make the reply to a request; None where nobody asked for one."""
-        reply_to = request.properties.get("reply_to")
-        if reply_to is None:
-            _log.info("request %s has no reply_to: its result is dropped", request.routing_key)
-            return None
-        is_ours = request.properties.get("app_id") == APP_ID
-        properties = properties_for(codec, delivery_mode=TRANSIENT if is_ours else PERSISTENT)
-        properties["headers"] = {}
-        properties["message_id"] = new_id()
-        if "correlation_id" in request.properties:
-            properties["correlation_id"] = request.properties["correlation_id"]
-        message = Message(self._exchange, reply_to, body, properties)
-        # On a connection of its own a reply is not in one order with the ack, so the ack has to wait for the confirm.
-        goes_with_ack = is_ours and self._is_shared
-        message.channel = request.channel if goes_with_ack else None
-        message.on_done = None if goes_with_ack else _ack_when_confirmed(request)
-        return message
-
-    def send(self, message: Message) -> None:
-        """Send a reply on the channel that is to ack the request, or with a confirm."""
-        if message.channel is not None:
-            message.channel.publish(message)
-        else:
-            self._sender.send(message, message.on_done or (lambda error: None))
-
-    def stop(self) -> None:
-        """Wait until the broker has the last replies, and their requests are acked."""
-        self._sender.stop()
-
-
-def _ack_when_confirmed(request: Delivery) -> Callable[[Exception | None], None]:
-    def on_done(error: Exception | None) -> None:
-        if error is not None:
-            _log.error("the reply to %s was not taken by the broker: %s", request.routing_key, error)
-            request.reject(requeue=not request.redelivered)
-        else:
-            request.ack()
-
-    return on_done
 
 
 class RpcConsumer(Resource):
@@ -121,6 +39,7 @@ class RpcConsumer(Resource):
         """Prepare; the queue is declared with the connection."""
         self.methods: dict[str, Rpc] = {}
         self._host: Host | None = None
+        self._received = 0
         self.responder = self.resources.get(Responder)
         self._codecs = self.responder.codecs
 
@@ -129,9 +48,10 @@ class RpcConsumer(Resource):
         if self._host is None:
             self._host = host = entrypoint.host
             self._send = host.around("publish", self.responder.send)
+            self._take = host.around("receipt", self._receive)
             channel = self.resources.get(ServiceChannel, (connection_key(self.config), self.key))
             prefetch = self.config.prefetch_count if self.config.prefetch_count is not None else self.config.max_workers
-            self._consumer = Consumer(channel, self._declare, host.around("receipt", self._receive), prefetch)
+            self._consumer = Consumer(channel, self._declare, self._on_message, prefetch)
         self.methods[entrypoint.method_name] = entrypoint
 
     def _declare(self, channel: LinkChannel) -> str:
@@ -153,8 +73,19 @@ class RpcConsumer(Resource):
         """Take no more requests in, without waiting."""
         self._consumer.kill()
 
+    def _on_message(self, request: Delivery) -> None:
+        """Take a request in; where a hook fails, it fails this request alone."""
+        received = self._received
+        try:
+            self._take(request)
+        except Exception as exc:
+            _log.exception("request %s: an around_receipt hook failed", request.routing_key)
+            if self._received == received:
+                self._refuse(request, exc)
+
     def _receive(self, request: Delivery) -> None:
         assert self._host is not None
+        self._received += 1
         name = request.routing_key.rpartition(".")[2]
         try:
             entrypoint = self.methods.get(name)
@@ -164,22 +95,49 @@ class RpcConsumer(Resource):
             entrypoint.check_signature(args, kwargs)
         except BadRequest as exc:
             _log.warning("request %s: %s", request.routing_key, exc)
-            self.answer(request, *self.responder.encode(request, None, exc))
+            self._refuse(request, exc)
             return
         context = context_from_headers(request.headers)
         self._host.spawn_worker(entrypoint, args, kwargs, context_data=context, message=request)
 
+    def _refuse(self, request: Delivery, error: Exception) -> None:
+        """Answer a request that gets no worker."""
+        try:
+            self.answer(request, *self.responder.encode(request, None, error))
+        except Exception as exc:
+            self.answer_plainly(request, exc)
+
     def answer(self, request: Delivery, codec: Codec, body: bytes) -> None:
         """Send the reply to a request, then ack the request."""
+        self._answer(request, codec, body, self._send)
+
+    def answer_plainly(self, request: Delivery, error: Exception) -> None:
+        """Answer a request whose reply could not be sent, with that error and without the hooks that made it."""
+        _log.error("the reply to %s could not be sent", request.routing_key, exc_info=error)
+        codec, body = self.responder.encode(request, None, error)
+        self._answer(request, codec, body, self.responder.send)
+
+    def _answer(self, request: Delivery, codec: Codec, body: bytes, send: Callable[[Message], Any]) -> None:
         if not request.channel.is_open:
             # The broker gives the request to somebody else; our own callers know that the connection broke.
             _log.warning("request %s: the connection broke, so its outcome is dropped", request.routing_key)
             return
         message = self.responder.reply(request, codec, body)
-        if message is not None:
-            self._send(message)
-        if message is None or message.on_done is None:
+        if message is None:
             request.ack()
+            return
+        message.was_sent = False
+        try:
+            send(message)
+        except Exception:
+            if not message.was_sent:
+                raise
+            _log.exception("an around_publish hook failed when the reply to %s was sent", request.routing_key)
+        if message.on_done is None:
+            request.ack()
+        elif not message.was_sent:
+            # A hook has kept it back, so no confirm will come.
+            message.on_done(None)
 
 
 class Rpc(Entrypoint):
@@ -209,8 +167,12 @@ class Rpc(Entrypoint):
         ctx.reply = self._consumer.responder.encode(ctx.message, ctx.result, ctx.error)
 
     def settle(self, ctx: WorkerContext) -> None:
-        """Send the reply, then ack the request."""
-        self._consumer.answer(ctx.message, *ctx.reply)
+        """Send the reply, then ack the request; a reply that cannot be sent gives way to the error."""
+        try:
+            self._consumer.answer(ctx.message, *ctx.reply)
+        except Exception as exc:
+            ctx.error, ctx.result = exc, None
+            self._consumer.answer_plainly(ctx.message, exc)
 
     def give_back(self, ctx: WorkerContext) -> None:
         """Put the request back on its queue."""

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 from amqp_services import Counting, Echo, counted, journal_of, wait_for_end
+from waiting import wait_until
 
-from rpcservice import DependencyProvider, ServiceRpc, rpc
+from rpcservice import DependencyProvider, ServiceRpc, event_handler, rpc
 from rpcservice import rpc as rpc_method
 from rpcservice.core.runner import ServiceRunner
-from rpcservice.errors import (
-    UnserializableValueError,
-)
+from rpcservice.errors import UnserializableValueError
 
 pytestmark = pytest.mark.usefixtures("broker")
 
@@ -157,6 +156,124 @@ def test_an_around_worker_hook_may_answer_for_the_method(start: Start, rpc: Any)
 
 
 # Context data
+
+
+class Faulty(DependencyProvider):
+    """Fails in one around-hook, before or after the rest has had its turn, as often as it is told to."""
+
+    def __init__(self, hook: str, when: str, times: int = 1 << 30) -> None:
+        self.hook, self.when, self.times = hook, when, times
+
+    def pass_on(self, hook: str, subject: Any, call_next: Callable[[Any], Any]) -> Any:
+        fails = hook == self.hook and self.times > 0
+        self.times -= fails
+        if fails and self.when == "before":
+            raise RuntimeError(f"broken {hook}")
+        if fails and self.when == "instead":
+            return None
+        result = call_next(subject)
+        if fails:
+            raise RuntimeError(f"broken {hook}")
+        return result
+
+    def around_publish(self, message: Any, call_next: Callable[[Any], Any]) -> Any:
+        return self.pass_on("around_publish", message, call_next)
+
+    def around_receipt(self, delivery: Any, call_next: Callable[[Any], Any]) -> Any:
+        return self.pass_on("around_receipt", delivery, call_next)
+
+
+def faulty(hook: str, when: str, seen: Any = None, times: int = 1 << 30) -> type:
+    class FaultyService(Echo):
+        name = "faulty"
+        fault = Faulty(hook, when, times)
+
+        @event_handler("shop", "placed", requeue_on_error=times < 10)
+        def handle(self, payload: Any) -> None:
+            seen(payload)
+
+    return FaultyService
+
+
+def is_drained(wire: Any, queue: str) -> bool:
+    """Say whether nothing is left in a queue once its only consumer has gone."""
+    return bool(wire.channel.declare_queue(queue).messages == 0)
+
+
+@pytest.mark.parametrize("hook", ["around_publish", "around_receipt"])
+@pytest.mark.parametrize("app_id", ["rpcservice", "nameko"])
+def test_a_hook_that_fails_first_fails_the_call_with_its_cause(
+    start: Start, wire: Any, hook: str, app_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = start(faulty(hook, "before"))
+    for _ in range(2):
+        error = json.loads(wire.request("faulty.add", b'{"args": [1], "kwargs": {}}', app_id=app_id).body)["error"]
+        assert (error["exc_type"], error["value"]) == ("RuntimeError", f"broken {hook}")
+    assert f"broken {hook}" in caplog.text
+    runner.stop()
+    assert is_drained(wire, "rpc-faulty")
+
+
+@pytest.mark.parametrize("hook", ["around_publish", "around_receipt"])
+@pytest.mark.parametrize("app_id", ["rpcservice", "nameko"])
+def test_a_hook_that_fails_afterwards_changes_nothing(
+    start: Start, wire: Any, hook: str, app_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = start(faulty(hook, "after"))
+    for _ in range(2):
+        reply = wire.request("faulty.add", b'{"args": [1], "kwargs": {}}', app_id=app_id)
+        assert json.loads(reply.body) == {"result": 2, "error": None}
+    assert f"broken {hook}" in caplog.text
+    runner.stop()
+    assert is_drained(wire, "rpc-faulty")
+
+
+@pytest.mark.parametrize("app_id", ["rpcservice", "nameko"])
+def test_a_request_whose_reply_a_hook_keeps_back_is_done_with(start: Start, wire: Any, app_id: str) -> None:
+    runner = start(faulty("around_publish", "instead", times=1))
+    body, nobody = b'{"args": [1], "kwargs": {}}', {"content_type": "application/json", "reply_to": "nobody"}
+    wire.publish("nameko-rpc", "faulty.add", body, app_id=app_id, **nobody)
+    assert json.loads(wire.request("faulty.add", body, app_id=app_id).body)["result"] == 2
+    runner.stop()
+    assert is_drained(wire, "rpc-faulty")
+
+
+def test_a_hook_that_fails_on_a_bad_request_is_what_the_caller_learns(start: Start, wire: Any) -> None:
+    start(faulty("around_publish", "before"))
+    error = json.loads(wire.request("faulty.add", b"{").body)["error"]
+    assert (error["exc_type"], error["value"]) == ("RuntimeError", "broken around_publish")
+
+
+def test_a_hook_that_fails_first_drops_the_event(
+    start: Start, dispatch: Any, wire: Any, inbox: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = start(faulty("around_receipt", "before", inbox()))
+    dispatch("shop", "placed", "lost")
+    wait_until(lambda: "broken around_receipt" in caplog.text, "the hook")
+    runner.stop()
+    assert is_drained(wire, "evt-shop-placed--faulty.handle")
+
+
+def test_requeue_on_error_covers_hooks_too(start: Start, dispatch: Any, wire: Any, inbox: Any) -> None:
+    seen = inbox()
+    runner = start(faulty("around_receipt", "before", seen, times=3))
+    dispatch("shop", "placed", "again")
+    assert seen.take() == "again"
+    runner.stop()
+    assert is_drained(wire, "evt-shop-placed--faulty.handle")
+
+
+def test_a_hook_that_fails_after_the_event_was_taken_changes_nothing(
+    start: Start, dispatch: Any, wire: Any, inbox: Any
+) -> None:
+    seen = inbox()
+    runner = start(faulty("around_receipt", "after", seen, times=2))
+    dispatch("shop", "placed", "once")
+    dispatch("shop", "placed", "twice")
+    assert [seen.take(), seen.take()] == ["once", "twice"]
+    runner.stop()
+    assert not seen
+    assert is_drained(wire, "evt-shop-placed--faulty.handle")
 
 
 class Contexts:
