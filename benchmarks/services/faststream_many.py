@@ -18,6 +18,15 @@ def make_router(number: int) -> RabbitRouter:
     other_events = RabbitExchange(f"{following}.events", type=ExchangeType.TOPIC, durable=True)
     router = RabbitRouter()
 
+    # Before the others, for subscribers start in this order: who answers has its exchanges declared.
+    def subscribe(event: str) -> None:
+        @router.subscriber(RabbitQueue(f"evt-{service}.{event}", durable=True, routing_key=event), other_events)
+        async def handle(payload: dict) -> None:
+            return None
+
+    for event in ("first", "second", "third"):
+        subscribe(event)
+
     @router.subscriber(RabbitQueue(f"{service}.hello", durable=True))
     async def hello(name: str) -> str:
         return f"Hello, {name}!"
@@ -28,13 +37,6 @@ def make_router(number: int) -> RabbitRouter:
         answer = await broker.request(name, queue=f"{following}.hello")
         return await answer.decode()
 
-    def subscribe(event: str) -> None:
-        @router.subscriber(RabbitQueue(f"evt-{service}.{event}", durable=True, routing_key=event), other_events)
-        async def handle(payload: dict) -> None:
-            return None
-
-    for event in ("first", "second", "third"):
-        subscribe(event)
     return router
 
 
