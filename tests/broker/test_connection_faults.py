@@ -366,6 +366,73 @@ def test_a_wrong_password_is_an_error_at_the_start(
     assert "wrong" not in caplog.text
 
 
+def test_a_service_that_does_not_fit_a_queue_is_an_error_at_the_start(
+    container_factory: Make, rabbitmq_uri: str
+) -> None:
+    link = FrameLink(rabbitmq_uri, green())
+    link.connect()
+    link.channel().declare_queue("rpc-echo", arguments={"x-max-length": 5})
+    link.close()
+    begin = monotonic()
+    with pytest.raises(ChannelClosed, match=r"406 .*'rpc-echo'"):
+        container_factory(Echo).start()
+    assert monotonic() - begin < 5
+
+
+def test_the_next_broker_of_a_list_is_used_when_the_first_is_away(
+    container_factory: Make, rabbitmq_uri: str, proxy: TcpProxy, gate: Event, rpc: Any
+) -> None:
+    Echo.gate = gate
+    away = f"amqp://guest:guest@127.0.0.1:{free_ports(1)[0]}//"
+    container_factory(Echo, {"AMQP_URI": f"{away};{proxy.uri}"}).start()
+    assert rpc["echo"].say("here") == "here"
+
+
+def test_a_service_goes_to_the_next_broker_of_a_list_when_its_own_goes_away(
+    container_factory: Make, rabbitmq_uri: str, gate: Event
+) -> None:
+    from rpcservice.testing.callers import cluster_client
+
+    Echo.gate = gate
+    client = cluster_client(lambda cls: container_factory(cls, {"AMQP_URI": rabbitmq_uri}))
+    with TcpProxy(rabbitmq_uri) as first, TcpProxy(rabbitmq_uri) as second:
+        container = container_factory(Echo, {"AMQP_URI": f"{first.uri};{second.uri}"})
+        container.start()
+        first.refuse()
+        wait_until(lambda: second.connections == 1, "the connection by the second way")
+        assert client["echo"].say("moved") == "moved"
+        container.stop()
+
+
+# Stopping meanwhile
+
+
+def test_a_stop_during_an_outage_is_quick(echo: ServiceContainer, proxy: TcpProxy) -> None:
+    proxy.refuse()
+    wait_until(_connection(echo).health, "the end of the connection")
+    begin = monotonic()
+    echo.stop()
+    assert monotonic() - begin < 1
+
+
+def test_a_stop_in_a_black_hole_takes_two_heartbeats_at_most(echo: ServiceContainer, proxy: TcpProxy) -> None:
+    proxy.black_hole()
+    begin = monotonic()
+    echo.stop()
+    assert monotonic() - begin < 2.5
+
+
+def test_a_worker_may_finish_during_an_outage(echo: ServiceContainer, rpc: Any, proxy: TcpProxy, gate: Event) -> None:
+    """Its outcome is dropped, for the broker delivers the request again, to somebody else."""
+    _start_holding(rpc)
+    proxy.refuse()
+    wait_until(_connection(echo).health, "the end of the connection")
+    stopping = green().spawn(echo.stop)
+    assert not stopping.wait(0.2)
+    gate.set()
+    assert stopping.wait(2)
+
+
 def test_a_service_that_gave_up_leaves_no_connection_behind(container_factory: Make, proxy: TcpProxy) -> None:
     """The attempt that was under way when the time was up ends as soon as it succeeds."""
     proxy.black_hole()

@@ -67,7 +67,7 @@ def nameko_client(
 @pytest.fixture(scope="module")
 def our_shops(interop_uri: str) -> Iterator[list[ServiceRunner]]:
     """Two instances of one service of ours, each with a connection of its own."""
-    runners = [ServiceRunner({"AMQP_URI": interop_uri}) for _ in range(2)]
+    runners = [ServiceRunner({"AMQP_URI": interop_uri, "ACCEPT": ["json", "pickle", "yaml"]}) for _ in range(2)]
     for runner in runners:
         runner.add_service(OurShop)
         runner.start()

@@ -3,6 +3,8 @@
 Each line of input is a JSON object with the name of a function here as ``op``, its keyword arguments, and an ``id``.
 """
 
+import datetime
+import decimal
 import json
 import logging
 import sys
@@ -20,9 +22,10 @@ CONFIG = {"AMQP_URI": sys.argv[1]}
 deserialize_to_instance(OutOfStock)
 
 
-def call(service, method, args=(), kwargs=None, context=None):
+def call(service, method, args=(), kwargs=None, context=None, serializer="json"):
     """Call a method and wait."""
-    with ClusterRpcProxy(CONFIG, timeout=15, context_data=context) as cluster:
+    config = {**CONFIG, "serializer": serializer}
+    with ClusterRpcProxy(config, timeout=15, context_data=context) as cluster:
         return {"result": getattr(cluster[service], method)(*args, **(kwargs or {}))}
 
 
@@ -38,6 +41,18 @@ def call_with_big_argument(service, method, size):
     big = "nameko" * (size // 6)
     came_back = call(service, method, [big])["result"]["args"]
     return {"result": len(came_back[0]) if came_back == [big] else None}
+
+
+def call_with_types(service, method, serializer="json"):
+    """Send and get values that JSON has no types for; tells which came back equal."""
+    values = [
+        datetime.datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=datetime.UTC),
+        datetime.date(2024, 2, 29),
+        decimal.Decimal("12.30"),
+        uuid.UUID("b4b5ef8f-2e19-4a6b-a9ae-1d4f1e4f2a11"),
+    ]
+    came_back = call(service, method, values, serializer=serializer)["result"]["args"]
+    return {"result": [type(value).__name__ for value, back in zip(values, came_back, strict=True) if value == back]}
 
 
 def dispatch(source, event_type, payload):

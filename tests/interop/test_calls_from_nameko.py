@@ -42,6 +42,25 @@ def test_a_megabyte_makes_the_round_trip(nameko_client: JsonProcess) -> None:
     assert answer["result"] == 1_200_000
 
 
+@pytest.mark.parametrize("serializer", ["json", "pickle", "yaml"])
+def test_a_reply_is_in_the_serializer_of_the_request(nameko_client: JsonProcess, serializer: str) -> None:
+    """nameko accepts no other than its own."""
+    answer = nameko_client.ask(op="call", service="our_shop", method="add", args=[2, 3], serializer=serializer)
+    assert answer["result"] == 5
+
+
+@pytest.mark.parametrize("serializer", ["pickle", "yaml"])
+def test_an_error_is_in_the_serializer_of_the_request(nameko_client: JsonProcess, serializer: str) -> None:
+    answer = nameko_client.ask(op="call", service="our_shop", method="sell_out", serializer=serializer)
+    assert (answer["type"], answer["args"]) == ("OutOfStock", ["lamp", "7"])
+
+
+@pytest.mark.parametrize("serializer", ["json", "pickle"])
+def test_dates_and_numbers_of_nameko_come_back_equal(nameko_client: JsonProcess, serializer: str) -> None:
+    answer = nameko_client.ask(op="call_with_types", service="our_shop", method="echo", serializer=serializer)
+    assert answer["result"] == ["datetime", "date", "Decimal", "UUID"]
+
+
 def test_many_calls_of_one_client_get_their_own_results(nameko_client: JsonProcess) -> None:
     answer = nameko_client.ask(op="call_many", service="our_shop", method="add", arguments=list(range(40)))
     assert answer["result"] == list(range(40, 0, -1))

@@ -1,5 +1,8 @@
 """Our clients call nameko's services: from a test and from inside a service of ours."""
 
+import datetime
+import decimal
+import uuid
 from typing import Any
 
 import pytest
@@ -32,6 +35,16 @@ def test_text_in_any_script_makes_the_round_trip(shop: Any) -> None:
 def test_a_megabyte_makes_the_round_trip(shop: Any) -> None:
     big = "nameko" * 200_000
     assert shop.echo(big)["args"] == [big]
+
+
+def test_dates_and_numbers_make_the_round_trip(shop: Any) -> None:
+    values = [
+        datetime.datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=datetime.UTC),
+        datetime.date(2024, 2, 29),
+        decimal.Decimal("12.30"),
+        uuid.UUID("b4b5ef8f-2e19-4a6b-a9ae-1d4f1e4f2a11"),
+    ]
+    assert shop.echo(*values)["args"] == values
 
 
 def test_many_calls_in_flight_get_their_own_results(shop: Any) -> None:
