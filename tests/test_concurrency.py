@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rpcservice.concurrency import Backend, GreenBackend, ThreadBackend, green, threads
+from rpcservice.concurrency import Backend, ThreadBackend, green, threads
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -201,7 +201,7 @@ def test_a_greenlet_waiter_whose_time_ran_out_is_woken_once() -> None:
 
 def test_each_thread_has_one_greenlet_backend() -> None:
     assert green() is green()
-    found: list[GreenBackend] = []
+    found: list[Backend] = []
     task = threads().spawn(lambda: found.append(green()))
     assert task.wait(5)
     assert found[0] is not green()

@@ -1,0 +1,223 @@
+"""The greenlet backend: with the web server and the command line, the only place that knows eventlet."""
+
+import contextvars
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import eventlet.greenthread
+import eventlet.hubs
+import eventlet.patcher
+import eventlet.semaphore
+import greenlet
+
+from rpcservice.concurrency.base import Event, Lock, Task, Timer
+
+IDLE_GREENLETS = 256
+"""So many greenlets are kept for the next call: making one costs more than the dispatch of a message, for Python maps
+memory for its frames and unmaps it when it ends."""
+
+_getcurrent = greenlet.getcurrent
+_backends = threading.local()
+
+
+def backend() -> "GreenBackend":
+    """Give the backend of the calling thread's eventlet hub."""
+    known: GreenBackend | None = getattr(_backends, "backend", None)
+    if known is None:
+        known = _backends.backend = GreenBackend()
+    return known
+
+
+class GreenEvent:
+    """An event for greenlets of one hub; its wait costs one switch and, with a time-out, one hub timer."""
+
+    __slots__ = ("_flag", "_hub", "_waiters")
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._flag = False
+        self._waiters: list[_Waiter] = []
+
+    def is_set(self) -> bool:
+        """Say whether the flag is up."""
+        return self._flag
+
+    def set(self) -> None:
+        """Raise the flag; who waits goes on in the hub's next turn."""
+        self._flag = True
+        if self._waiters:
+            self._hub.schedule_call_global(0, self._wake)
+
+    def clear(self) -> None:
+        """Lower the flag."""
+        self._flag = False
+
+    def _wake(self) -> None:
+        # A new list first: who is woken may wait here again at once, and is not to be woken twice.
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            greenlet = waiter.greenlet
+            if greenlet is not None:
+                waiter.is_woken = True
+                greenlet.switch()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flag is up, at most ``timeout`` seconds; False when the time ran out."""
+        if self._flag:
+            return True
+        current = _getcurrent()
+        waiter = _Waiter(current)
+        timer = None if timeout is None else self._hub.schedule_call_global(timeout, current.switch)
+        self._waiters.append(waiter)
+        try:
+            self._hub.switch()
+        finally:
+            waiter.greenlet = None
+            if timer is not None:
+                timer.cancel()
+            if not waiter.is_woken:
+                self._waiters = [other for other in self._waiters if other is not waiter]
+        return waiter.is_woken
+
+
+class _Waiter:
+    __slots__ = ("greenlet", "is_woken")
+
+    def __init__(self, greenlet: Any) -> None:
+        self.greenlet = greenlet
+        self.is_woken = False
+
+
+class GreenTask:
+    """A greenlet as a :class:`Task`."""
+
+    __slots__ = ("_backend", "_done", "_function", "_greenlet")
+
+    def __init__(self, backend: "GreenBackend", function: Callable[[], object]) -> None:
+        self._backend = backend
+        self._done = backend.event()
+        self._function = function
+        self._greenlet = backend.start(self._run)
+
+    def _run(self) -> None:
+        try:
+            self._function()
+        except greenlet.GreenletExit:
+            return
+        finally:
+            self._done.set()
+
+    def is_alive(self) -> bool:
+        """Say whether the greenlet still runs or is about to."""
+        return not self._done.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the greenlet ends, at most ``timeout`` seconds."""
+        return self._done.wait(timeout)
+
+    def kill(self) -> None:
+        """Raise ``GreenletExit`` where the greenlet waits, and go on when it has ended or waits again."""
+        # One that has ended may be at work for somebody else.
+        if not self._done.is_set():
+            self._backend.kill(self._greenlet)
+            if self._greenlet.dead:
+                self._done.set()
+
+
+class GreenBackend:
+    """Greenlets on the eventlet hub of the thread that made it."""
+
+    name = "eventlet"
+
+    def __init__(self) -> None:
+        self._hub = eventlet.hubs.get_hub()
+        self._idle: list[Any] = []
+        # In a patched process threading.get_ident names greenlets, and a greenlet is no thread.
+        self._get_ident: Callable[[], int] = eventlet.patcher.original("threading").get_ident
+        self._home = self._get_ident()
+        self._posted: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        # The unpatched functions: eventlet's own would wait for the pipe, which a signal handler must not.
+        plain_os = eventlet.patcher.original("os")
+        self._read, self._write = plain_os.read, plain_os.write
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        os.set_blocking(self._write_end, False)
+        self.spawn(self._run_posted)
+
+    def event(self) -> Event:
+        """Make an event for greenlets of this hub."""
+        return GreenEvent(self._hub)
+
+    def lock(self) -> Lock:
+        """Make a lock for greenlets of this hub."""
+        lock: Lock = eventlet.semaphore.Semaphore(1)
+        return lock
+
+    def start(self, function: Callable[..., object], *args: object) -> Any:
+        """Have a greenlet below the hub run a function in the hub's next turn; gives the greenlet."""
+        runner = self._idle.pop() if self._idle else greenlet.greenlet(self._serve, self._hub.greenlet)
+        self._hub.schedule_call_global(0, runner.switch, function, args)
+        return runner
+
+    def _serve(self, function: Callable[..., object], args: tuple[object, ...]) -> None:
+        """Run one function after the other, each with context variables of its own."""
+        me = greenlet.getcurrent()
+        while True:
+            contextvars.Context().run(function, *args)
+            if len(self._idle) >= IDLE_GREENLETS:
+                return
+            self._idle.append(me)
+            function, args = self._hub.switch()
+
+    def spawn(self, function: Callable[..., object], *args: object) -> Task:
+        """Start a greenlet in a copy of the caller's context variables."""
+        # A new greenlet has an empty context: logging and tracing would lose the worker they belong to.
+        context = contextvars.copy_context()
+        return GreenTask(self, lambda: context.run(function, *args))
+
+    def sleep(self, seconds: float) -> None:
+        """Let other greenlets run for that long."""
+        eventlet.greenthread.sleep(seconds)
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: object) -> Timer:
+        """Plan a call in the hub itself."""
+        timer: Timer = self._hub.schedule_call_global(seconds, function, *args)
+        return timer
+
+    def post(self, function: Callable[..., object], *args: object) -> None:
+        """Run a call in the hub's next turn; from another thread, by way of a pipe that wakes the hub."""
+        if self._get_ident() == self._home:
+            self._hub.schedule_call_global(0, function, *args)
+        else:
+            self.wake_for(function, *args)
+
+    def wake_for(self, function: Callable[..., object], *args: object) -> None:
+        """Run a call in the hub's next turn, by way of the pipe: a hub that polls does not look at its timers."""
+        self._posted.append((function, args))
+        try:
+            self._write(self._write_end, b"x")
+        except BlockingIOError:
+            return  # the pipe is full of wake-ups already
+
+    def _run_posted(self) -> None:
+        while True:
+            eventlet.hubs.trampoline(self._read_end, read=True)
+            self._read(self._read_end, 4096)
+            while self._posted:
+                function, args = self._posted.popleft()
+                self._hub.schedule_call_global(0, function, *args)
+
+    def can_use_sockets(self) -> bool:
+        """Say whether the process is monkey-patched."""
+        return bool(eventlet.patcher.is_monkey_patched("socket"))
+
+    def current(self) -> Any:
+        """Give the greenlet that calls."""
+        return greenlet.getcurrent()
+
+    def kill(self, handle: Any) -> None:
+        """Raise ``GreenletExit`` in a greenlet of this hub."""
+        eventlet.greenthread.kill(handle)
