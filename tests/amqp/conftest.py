@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rpcservice import ClusterRpc, EventDispatcher
 from rpcservice.amqp.connection import connection_key, make_link
@@ -14,6 +15,10 @@ from rpcservice.concurrency import Backend, green
 from rpcservice.config import make_settings
 from rpcservice.core.runner import ServiceRunner
 from rpcservice.testing import dummy, entrypoint_hook
+
+# The same examples each time, however slow the machine: what hypothesis finds at random is no news of the day.
+settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 LIMIT = 10.0
 """Seconds that anything may take before a test fails."""
