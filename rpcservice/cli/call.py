@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rpcservice.cli.client import borrowed, client_options, client_settings, parse_json, set_up_logs
+from rpcservice.cli.client import carry_out, client_options, client_settings, parse_json, set_up_logs
 from rpcservice.cli.common import Command, is_debug
 from rpcservice.cli.run import patch
 from rpcservice.errors import CommandError, IncorrectSignature, RemoteError
@@ -91,5 +91,4 @@ def _call(
     runner = ServiceRunner(settings)
     for service in find_services(targets):
         runner.add_service(service)
-    with borrowed(runner, ClusterRpc()) as cluster:
-        return cluster[service_name][method_name](*args, **kwargs)
+    return carry_out(runner, ClusterRpc(), lambda cluster: cluster[service_name][method_name](*args, **kwargs))

@@ -2,8 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from rpcservice.core.runner import ServiceRunner
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 CLIENT_NAME = "rpcservice-command-line"
 BROKER_WAIT = 10.0
@@ -86,15 +86,45 @@ def set_up_logs(*, is_debug: bool) -> None:
     logs.set_up(Settings(), level=logging.DEBUG if is_debug else logging.CRITICAL)
 
 
-@contextmanager
-def borrowed(runner: "ServiceRunner", provider: "DependencyProvider", service_name: str = CLIENT_NAME) -> Iterator[Any]:
-    """Start a runner with one service more, and give what the provider gives to a worker of it.
+def carry_out(
+    runner: "ServiceRunner",
+    provider: "DependencyProvider",
+    work: Callable[[Any], R],
+    service_name: str = CLIENT_NAME,
+) -> R:
+    """Run services, with one more that is there for one piece of work; gives the result.
 
     Args:
         runner: With the services to host, if any.
-        provider: The dependency to borrow.
+        provider: A dependency.
+        work: Called with what the provider gives to a worker.
         service_name: In whose name it acts, while a service of that name may be hosted beside it.
+
+    Raises:
+        Abort: A signal came first.
     """
+    from rpcservice.cli.signals import Signals
+
+    outcome: list[R] = []
+    errors: list[BaseException] = []
+
+    def carry() -> None:
+        try:
+            outcome.append(_work(runner, provider, work, service_name))
+        except BaseException as exc:
+            errors.append(exc)
+
+    with Signals(runner.backend) as signals:
+        signals.spawn(carry)
+        if not signals.ends_before(1):
+            runner.kill()
+            raise click.Abort
+    if errors:
+        raise errors[0]
+    return outcome[0]
+
+
+def _work(runner: "ServiceRunner", provider: "DependencyProvider", work: Callable[[Any], R], service_name: str) -> R:
     from rpcservice.core.context import WorkerContext
     from rpcservice.core.entrypoint import Entrypoint
 
@@ -103,7 +133,7 @@ def borrowed(runner: "ServiceRunner", provider: "DependencyProvider", service_na
         dependency = provider
 
         @Entrypoint.decorator
-        def borrow(self) -> None:
+        def work(self) -> None:
             """Be there: a worker's context names its entrypoint."""
 
     container = runner.add_service(Client)
@@ -111,11 +141,11 @@ def borrowed(runner: "ServiceRunner", provider: "DependencyProvider", service_na
     runner.start()
     try:
         (bound,) = container.dependencies
-        yield bound.get_dependency(WorkerContext(container, container.entrypoints[0]))
-    except BaseException as exc:
+        result = work(bound.get_dependency(WorkerContext(container, container.entrypoints[0])))
+    except BaseException:
         # What a service hosted here is still busy with has become pointless, and the user waits.
-        is_alone = len(runner.containers) == 1
-        end = runner.stop if is_alone and isinstance(exc, Exception) else runner.kill
+        end = runner.stop if len(runner.containers) == 1 else runner.kill
         end()
         raise
     runner.stop()
+    return result

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rpcservice.cli.client import borrowed, client_options, client_settings, parse_json, set_up_logs
+from rpcservice.cli.client import carry_out, client_options, client_settings, parse_json, set_up_logs
 from rpcservice.cli.common import Command, describe_error, is_debug
 from rpcservice.cli.run import patch
 
@@ -64,9 +64,12 @@ def _emit(
     for service in find_services(targets):
         runner.add_service(service)
     watch.expect(runner, source, event_type)
-    with borrowed(runner, EventDispatcher(), source) as dispatch:
+
+    def send(dispatch: Any) -> list[str]:
         dispatch(event_type, payload)
-        lines = [f"sent: {source} {event_type}", *watch.wait(timeout)]
+        return [f"sent: {source} {event_type}", *watch.wait(timeout)]
+
+    lines = carry_out(runner, EventDispatcher(), send, source)
     if watch.errors:
         raise click.ClickException("; ".join(watch.errors))
     return lines

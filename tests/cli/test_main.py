@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,11 +128,20 @@ def test_the_script_is_installed() -> None:
     assert output == f"rpcservice {rpcservice.__version__}\n"
 
 
+def unmeasured() -> dict[str, str]:
+    """Give an environment in which coverage does not begin by importing eventlet."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
+def run_python(code: str, *options: str) -> str:
+    """Run some code in a new process; gives what it prints."""
+    command = [sys.executable, *options, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=unmeasured()).stdout
+
+
 def modules_after(statement: str) -> set[str]:
     """Give what is loaded in a new process after a statement."""
-    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
-    return set(json.loads(output))
+    return set(json.loads(run_python(f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))")))
 
 
 HEAVY = {"eventlet", "greenlet", "kombu", "amqp", "werkzeug", "yaml"}
@@ -149,11 +159,23 @@ def test_the_command_line_imports_click_and_the_standard_library_alone() -> None
 
 
 def test_the_public_names_patch_nothing() -> None:
-    code = (
+    run_python(
         "import socket, threading\nbefore = socket.socket, threading.Thread, threading.Event\n"
         "from rpcservice import rpc, http, timer, event_handler, ServiceRunner\n"
         "assert before == (socket.socket, threading.Thread, threading.Event)\n"
         "import sys\npatcher = sys.modules.get('eventlet.patcher')\n"
-        "assert patcher is None or not patcher.is_monkey_patched('socket')\n"
+        "assert patcher is None or not patcher.is_monkey_patched('socket')\n",
+        "-W",
+        "ignore",
     )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=60, check=True)
+
+
+def test_patching_silences_eventlets_deprecation_and_nothing_else() -> None:
+    run_python("from rpcservice.cli.run import patch\npatch()", "-W", "error")
+    run_python(
+        "import warnings\nfrom rpcservice.cli.run import patch\npatch()\n"
+        "try:\n    warnings.warn('other', DeprecationWarning)\nexcept DeprecationWarning:\n    pass\n"
+        "else:\n    raise SystemExit(1)\n",
+        "-W",
+        "error",
+    )

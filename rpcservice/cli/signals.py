@@ -1,0 +1,64 @@
+"""Turns SIGTERM and Ctrl-C into something that a program on greenlets can wait for."""
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+from rpcservice.concurrency import Backend
+
+LAST_RESORT = 3
+"""Seconds after a second signal in which the process ends by itself; then the system ends it."""
+
+
+class Signals:
+    """Takes SIGTERM and Ctrl-C over for a ``with`` block, so that neither raises in whatever happens to run.
+
+    Args:
+        backend: Where :meth:`ends_before` waits.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._changed = backend.event()
+        self._received = 0
+        self._has_ended = False
+
+    def __enter__(self) -> Self:
+        self._handlers: dict[signal.Signals, Any] = {
+            number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received += 1
+        self._backend.wake_for(self._changed.set)
+        if self._received == 2:
+            # Code that never gives control back keeps the hub from running, and whoever waits here from acting.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(LAST_RESORT)
+
+    def spawn(self, function: Callable[[], object]) -> None:
+        """Run beside the caller what :meth:`ends_before` waits for; it must not raise."""
+
+        def run() -> None:
+            try:
+                function()
+            finally:
+                self._has_ended = True
+                self._changed.set()
+
+        self._backend.spawn(run)
+
+    def ends_before(self, count: int) -> bool:
+        """Wait until what was spawned has ended, or so many signals have come; False for the latter."""
+        while not self._has_ended:
+            if self._received >= count:
+                return False
+            self._changed.clear()
+            self._changed.wait()
+        return True
