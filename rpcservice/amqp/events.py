@@ -224,9 +224,9 @@ class EventDispatcher(DependencyProvider):
         self._sender = host.resource(ConfirmedSender, connection_key(host.config, publishes=True))
         self._sender.declare(lambda channel: declare_event_exchange(channel, host.config, host.service_name))
         self._exchange = event_exchange(host.service_name)
-        self._properties = properties_for(self._codec, delivery_mode=self._delivery_mode, priority=self._priority)
-        if self._expiration is not None:
-            self._properties["expiration"] = str(int(self._expiration * 1000))
+        self._properties = properties_for(
+            self._codec, delivery_mode=self._delivery_mode, priority=self._priority, expiration=self._expiration
+        )
         self._publish = host.around("publish", self._send)
 
     def _send(self, message: Message) -> None:

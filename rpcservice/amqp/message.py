@@ -12,19 +12,42 @@ APP_ID = "rpcservice"
 HEADER_PREFIX = "nameko."
 _NO_CONTEXT = ("rpcservice-", "x-death")
 PERSISTENT, TRANSIENT = 2, 1
+LONGEST_EXPIRATION = 315_360_000
+"""Ten years, in seconds: RabbitMQ takes no more, and only whole milliseconds."""
 REPLY_QUEUE_EXPIRES = 300_000
 """Milliseconds for which the broker keeps a reply queue that nobody consumes from."""
 
 
-def properties_for(codec: Codec, *, delivery_mode: int = PERSISTENT, priority: int = 0) -> Properties:
-    """Give the properties that all messages of one kind share."""
-    return {
+def properties_for(
+    codec: Codec, *, delivery_mode: int = PERSISTENT, priority: int = 0, expiration: float | None = None
+) -> Properties:
+    """Give the properties that all messages of one kind share.
+
+    Args:
+        codec: The serializer.
+        delivery_mode: 1 for transient, 2 for persistent messages.
+        priority: 0 to 255.
+        expiration: Seconds after which a message that nobody took is dropped.
+
+    Raises:
+        ValueError: One of them is out of its range; the broker would close the channel because of it.
+    """
+    if delivery_mode not in (TRANSIENT, PERSISTENT):
+        raise ValueError(f"delivery_mode is {delivery_mode!r}; give 1 (transient) or 2 (persistent)")
+    if not isinstance(priority, int) or not 0 <= priority <= 255:
+        raise ValueError(f"priority is {priority!r}; give a whole number from 0 to 255")
+    properties: Properties = {
         "content_type": codec.content_type,
         "content_encoding": codec.content_encoding,
         "delivery_mode": delivery_mode,
         "priority": priority,
         "app_id": APP_ID,
     }
+    if expiration is not None:
+        if not isinstance(expiration, int | float) or not 0 <= expiration <= LONGEST_EXPIRATION:
+            raise ValueError(f"expiration is {expiration!r}; give seconds from 0 to {LONGEST_EXPIRATION}")
+        properties["expiration"] = str(int(expiration * 1000))
+    return properties
 
 
 def headers_from_context(context_data: Mapping[str, Any]) -> dict[str, Any]:

@@ -249,10 +249,9 @@ class ClusterRpc(DependencyProvider):
             codec,
             delivery_mode=options.get("delivery_mode", PERSISTENT),
             priority=options.get("priority", 0),
+            expiration=options.get("expiration"),
         )
         properties["reply_to"] = self.replies.routing_key
-        if options.get("expiration") is not None:
-            properties["expiration"] = str(int(options["expiration"] * 1000))
         return RpcOptions(
             codec, options.get("timeout", self.host.config.rpc_timeout), properties, options.get("headers") or {}
         )

@@ -628,21 +628,22 @@ def test_everybody_may_declare_while_deliveries_come_in(
 
 
 @pytest.mark.broker
+@pytest.mark.parametrize("tls", [False, True])
 def test_ten_kilobytes_back_and_forth_many_times_at_once(
-    rabbitmq_uri: str, connect: Callable[..., FrameLink], backend: Backend
+    rabbitmq: RabbitMQNode, connect: Callable[..., FrameLink], backend: Backend, tls: bool
 ) -> None:
     """Both sides write more than the sockets hold: a reader that waited for its own write would hang."""
-    link = connect(rabbitmq_uri)
+    link = connect(rabbitmq.uri_for("/", tls=tls), ssl={"cert_reqs": "none"} if tls else None)
     request, answer = link.channel(), link.channel()
     done = Inbox()
-    request.declare_queue("requests")
-    request.declare_queue("answers")
-    answer.consume("requests", lambda got: answer.publish(Message("", "answers", got.body, {})), no_ack=True)
-    request.consume("answers", done, no_ack=True)
+    requests = request.declare_queue("", exclusive=True).name
+    answers = request.declare_queue("", exclusive=True).name
+    answer.consume(requests, lambda got: answer.publish(Message("", answers, got.body, {})), no_ack=True)
+    request.consume(answers, done, no_ack=True)
 
     def work(number: int) -> None:
         for _ in range(60):
-            request.publish(Message("", "requests", b"%03d" % number + b"x" * 10_000, {}))
+            request.publish(Message("", requests, b"%03d" % number + b"x" * 10_000, {}))
 
     run_beside(backend, 50, work)
     counts: dict[bytes, int] = {}

@@ -4,8 +4,16 @@ from typing import Any
 
 import pytest
 
-from rpcservice.amqp.message import check_size, context_from_headers, headers_from_context, request_arguments
+from rpcservice.amqp.codec import Codecs
+from rpcservice.amqp.message import (
+    check_size,
+    context_from_headers,
+    headers_from_context,
+    properties_for,
+    request_arguments,
+)
 from rpcservice.errors import IncorrectSignature, MalformedRequest, MessageTooLarge
+from rpcservice.testing import FakeHost
 
 
 def test_context_data_becomes_headers_with_namekos_prefix() -> None:
@@ -62,6 +70,30 @@ def test_arguments_that_are_no_list_are_an_incorrect_signature() -> None:
     assert caught.value.args == ("Value after * must be an iterable, not int",)
     with pytest.raises(IncorrectSignature, match="must be a mapping, not list"):
         request_arguments({"args": [], "kwargs": []})
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"expiration": -1}, "expiration is -1; give seconds from 0 to 315360000"),
+        ({"expiration": float("nan")}, "expiration is nan"),
+        ({"expiration": 10**9}, "expiration is 1000000000"),
+        ({"expiration": "5"}, "expiration is '5'"),
+        ({"priority": 256}, "priority is 256; give a whole number from 0 to 255"),
+        ({"priority": -1}, "priority is -1"),
+        ({"priority": "high"}, "priority is 'high'"),
+        ({"delivery_mode": 3}, r"delivery_mode is 3; give 1 \(transient\) or 2 \(persistent\)"),
+    ],
+)
+def test_a_property_that_the_broker_refuses_is_named(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        properties_for(FakeHost().resource(Codecs).default, **options)
+
+
+def test_an_expiration_is_sent_in_whole_milliseconds() -> None:
+    codec = FakeHost().resource(Codecs).default
+    sent = [properties_for(codec, expiration=seconds).get("expiration") for seconds in (0, 1.5, 0.0019, None)]
+    assert sent == ["0", "1500", "1", None]
 
 
 def test_a_body_may_be_as_large_as_the_limit_and_no_larger() -> None:

@@ -9,6 +9,7 @@ import pytest
 from amqp_services import Echo, OutOfStock, Slow, connections_of, counted, journal_of
 
 from rpcservice import rpc as rpc_method
+from rpcservice.amqp.message import LONGEST_EXPIRATION
 from rpcservice.core.faults import error_from_data
 from rpcservice.core.runner import ServiceRunner
 from rpcservice.errors import (
@@ -194,3 +195,20 @@ def test_a_reply_that_is_too_large_becomes_an_error(start: Start, rpc: Any, meth
         rpc.echo[method](2000)
     assert caught.value.exc_type == "MessageTooLarge"
     assert rpc.echo.add(1) == 2
+
+
+def test_an_option_that_the_broker_refuses_fails_only_its_call(start: Start, caller: type, run_in: Any) -> None:
+    runner = start(Echo, caller)
+
+    def work(caller: Any) -> Any:
+        pending = caller.cluster.echo.add.call_async(1)
+        with pytest.raises(ValueError, match="expiration is -1"):
+            caller.cluster.echo.add.with_options(expiration=-1)(1)
+        return pending.result(), caller.cluster.echo.add(2)
+
+    assert run_in(runner, work) == (2, 3)
+
+
+def test_the_longest_expiration_is_taken_by_the_broker(start: Start, rpc: Any) -> None:
+    start(Echo)
+    assert rpc.echo.add.with_options(expiration=LONGEST_EXPIRATION)(1) == 2

@@ -95,6 +95,14 @@ def test_a_correlation_id_that_is_absent_stays_absent(start: Start, wire: Any) -
     assert "correlation_id" not in reply.properties
 
 
+def test_a_correlation_id_of_raw_bytes_comes_back_as_it_was(start: Start, wire: Any) -> None:
+    start(Echo)
+    raw = b"\xff\x00\xfe".decode("utf-8", "surrogateescape")
+    reply = wire.request("echo.add", b'{"args": [1], "kwargs": {}}', correlation_id=raw, headers={raw: "odd"})
+    assert reply.properties["correlation_id"] == raw
+    assert json.loads(reply.body)["result"] == 2
+
+
 def test_extra_keys_of_a_request_are_ignored(start: Start, wire: Any) -> None:
     start(Echo)
     body = b'{"args": [1], "kwargs": {}, "more": 1}'
