@@ -5,7 +5,6 @@ declares, and only this link's task touches it; the other publishes under a lock
 """
 
 import logging
-import socket
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,6 +14,7 @@ import kombu
 
 from rpcservice.amqp.framelink import tls_options
 from rpcservice.amqp.kombuchannel import KombuChannel
+from rpcservice.amqp.kombuwire import KombuWire
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.concurrency import Backend
 from rpcservice.errors import ChannelClosed, ConnectionLost
@@ -79,8 +79,8 @@ class ChannelLink:
         self._wanted = backend.event()
         self._ended = backend.event()
         self._is_closing = False
-        self._consuming: Any = None
-        self._publishing: Any = None
+        self._consuming: KombuWire
+        self._publishing: KombuWire
 
     def connect(self) -> None:
         """Connect and log in.
@@ -90,19 +90,18 @@ class ChannelLink:
         """
         self._consuming = self._open()
         self._publishing = self._open(confirm_publish=True)
-        self._errors = (*self._consuming.connection_errors, OSError)
-        self._refusals = self._consuming.channel_errors
-        self._is_amqp = bool(self._consuming.transport.driver_type == "amqp")
         self.failure = None
-        if self._is_amqp:
-            raw = self._publishing.connection
-            raw.on_blocked = partial(self.later, self._tell_blocked)
-            raw.on_unblocked = partial(self.later, self._tell_blocked, None)
+        if self._publishing.is_amqp:
+            self._publishing.raw.on_blocked = partial(self.later, self._tell_blocked)
+            self._publishing.raw.on_unblocked = partial(self.later, self._tell_blocked, None)
         self.backend.spawn(self._run)
-        if self._consuming.get_heartbeat_interval():
-            self.backend.spawn(self._beat, float(self._consuming.get_heartbeat_interval()))
+        interval = self._consuming.heartbeat
+        if interval:
+            self.backend.spawn(self._beat, interval, self._check_consuming)
+            # Beside the other, for a publisher may hold its connection for long.
+            self.backend.spawn(self._beat, interval, self._check_publishing)
 
-    def _open(self, **options: Any) -> Any:
+    def _open(self, **options: Any) -> KombuWire:
         connection = kombu.Connection(
             self.uri,
             login_method=self._login_method,
@@ -112,12 +111,7 @@ class ChannelLink:
         )
         uses_tls = self._ssl if self._ssl is not None else self.uri.startswith("amqps:")
         connection.ssl = tls_options(uses_tls, connection.hostname) or False
-        try:
-            connection._connection = connection.transport.establish_connection()
-            connection._closed = False
-        except (OSError, *connection.connection_errors) as exc:
-            raise ConnectionLost(f"cannot connect to {connection.as_uri()}: {exc}") from exc
-        return connection
+        return KombuWire(connection)
 
     def channel(self, *, confirms: bool = False) -> LinkChannel:
         """Open a channel; ``confirms`` has the broker confirm each message published on it."""
@@ -183,9 +177,9 @@ class ChannelLink:
             return function()
         except (ChannelClosed, ConnectionLost):
             raise
-        except self._refusals as exc:
+        except self._consuming.refusals as exc:
             raise ChannelClosed(getattr(exc, "reply_code", 0) or 0, getattr(exc, "reply_text", "") or str(exc)) from exc
-        except self._errors as exc:
+        except self._consuming.errors as exc:
             failure = self.failure or ConnectionLost(f"connection lost: {exc}")
             self.later(self.lose, failure)
             raise failure from exc
@@ -211,35 +205,33 @@ class ChannelLink:
         if not is_consuming:
             self._wanted.wait(IDLE_PAUSE)
         self._wanted.clear()
-        if self._todo or not (is_consuming or self._is_amqp):
+        if self._todo or not (is_consuming or self._consuming.is_amqp):
             return
         try:
-            self.guard(partial(self._drain, PAUSE if is_consuming else 0.001))
+            self.guard(partial(self._consuming.drain, PAUSE if is_consuming else 0.001))
         except ChannelClosed as exc:
             # Its channel has been told already.
             _log.debug("a channel was closed: %s", exc)
 
-    def _drain(self, seconds: float) -> None:
-        try:
-            self._consuming.drain_events(timeout=seconds)
-        except TimeoutError:
-            return
-
-    def _beat(self, interval: float) -> None:
+    def _beat(self, interval: float, check: Callable[[], object]) -> None:
         while not self._ended.wait(interval / 4):
-            self.later(partial(self.guard, self._consuming.heartbeat_check))
-            with self.publishing_lock:
-                try:
-                    self.guard(self._keep_publishing_alive)
-                except ConnectionLost:
-                    return
+            check()
+
+    def _check_consuming(self) -> None:
+        self.later(self.guard, self._consuming.check_heartbeat)
+
+    def _check_publishing(self) -> None:
+        with self.publishing_lock:
+            if self.failure is not None:
+                return
+            try:
+                self.guard(self._keep_publishing_alive)
+            except ConnectionLost as exc:
+                _log.debug("the publishing connection is lost: %s", exc)
 
     def _keep_publishing_alive(self) -> None:
-        try:
-            self._publishing.drain_events(timeout=0.001)
-        except TimeoutError:
-            _log.debug("nothing came on the publishing connection")
-        self._publishing.heartbeat_check()
+        self._publishing.drain(0.001)
+        self._publishing.check_heartbeat()
 
     def _tell_blocked(self, reason: str | None) -> None:
         if self.on_blocked is not None:
@@ -252,11 +244,11 @@ class ChannelLink:
         if channel in self._channels:
             self._channels.remove(channel)
 
-    def close_quietly(self, closable: Any) -> None:
+    def close_quietly(self, close: Callable[[], object]) -> None:
         """Close something of kombu's that may be closed already, or whose connection may be gone."""
         try:
-            closable.close()
-        except (*self._errors, *self._refusals, ChannelClosed, AttributeError) as exc:
+            close()
+        except (*self._consuming.errors, *self._consuming.refusals, ChannelClosed, AttributeError) as exc:
             _log.debug("closing failed: %s", exc)
 
     def lose(self, failure: ConnectionLost) -> None:
@@ -264,22 +256,16 @@ class ChannelLink:
         if self.failure is not None:
             return
         self.failure = failure
-        self._shut_publishing()
+        if not self._is_closing:
+            self._publishing.shut()
         for channel in list(self._channels):
             channel.fail(failure)
-        for connection in (self._consuming, self._publishing):
-            self.close_quietly(connection)
+        self.close_quietly(partial(self._consuming.disconnect, self._is_closing, CLOSE_TIMEOUT / 2))
+        with self.publishing_lock:
+            # Only now that nobody reads from it: its number may be another socket's as soon as it is closed.
+            self.close_quietly(partial(self._publishing.disconnect, self._is_closing, CLOSE_TIMEOUT / 2))
         if self.on_lost is not None and not self._is_closing:
             self.on_lost(failure)
-
-    def _shut_publishing(self) -> None:
-        """Wake a publisher that waits for its confirm."""
-        if self._is_closing or not self._is_amqp:
-            return
-        try:
-            self._publishing.connection.transport.sock.shutdown(socket.SHUT_RDWR)
-        except (OSError, AttributeError) as exc:
-            _log.debug("socket was shut already: %s", exc)
 
     def close(self) -> None:
         """Say goodbye and disconnect; what was published is with the broker."""

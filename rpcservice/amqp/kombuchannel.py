@@ -315,16 +315,17 @@ class KombuChannel:
         self._ask(self.fail, ChannelClosed(200, "closed by this process"))
 
     def fail(self, failure: Exception) -> None:
-        """End, in the link's task: close both of kombu's channels."""
+        """End, in the link's task: close both of kombu's channels, which otherwise go with their connections."""
         if self.failure is not None:
             return
         self.failure = failure
         self.is_open = False
         self.consumers.clear()
         self._link.forget(self)
-        self._link.close_quietly(self._consuming)
-        with self._link.publishing_lock:
-            self._link.close_quietly(self._publishing)
+        if self._link.failure is None:
+            self._link.close_quietly(self._consuming.close)
+            with self._link.publishing_lock:
+                self._link.close_quietly(self._publishing.close)
         if self.on_closed is not None:
             self.on_closed(failure)
 

@@ -1,16 +1,18 @@
-"""ChannelLink on a transport of kombu's that is no AMQP: its own in-memory one, which needs no server."""
+"""ChannelLink where it differs: on a transport that is no AMQP (kombu's own in-memory one), and when things break."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from rpcservice.amqp.channellink import ChannelLink
 from rpcservice.amqp.link import Delivery, Message
-from rpcservice.concurrency import threads
+from rpcservice.concurrency import green, threads
 from rpcservice.errors import ChannelClosed, ConnectionLost
+from rpcservice.testing.proxy import TcpProxy
+from rpcservice.testing.rabbitmq import RabbitMQNode
 
 LIMIT = 10.0
 
@@ -128,4 +130,110 @@ def test_closed_link_opens_no_channel(link: ChannelLink) -> None:
 def test_broker_that_is_away_is_named() -> None:
     link = ChannelLink("amqp://guest:guest@127.0.0.1:1//", threads(), connect_timeout=2)
     with pytest.raises(ConnectionLost, match=r"cannot connect to amqp://guest:\*\*@127\.0\.0\.1:1//"):
+        link.connect()
+
+
+# A broker in trouble
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., ChannelLink]]:
+    made: list[ChannelLink] = []
+
+    def connect(uri: str, **options: Any) -> ChannelLink:
+        link = ChannelLink(uri, green(), **options)
+        link.connect()
+        made.append(link)
+        return link
+
+    yield connect
+    for link in made:
+        link.close()
+
+
+class Told:
+    """Collects what a callback is called with; waits for it with a limit."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self._arrived = green().event()
+
+    def __call__(self, item: Any) -> None:
+        self.items.append(item)
+        self._arrived.set()
+
+    def take(self) -> Any:
+        assert self._arrived.wait(LIMIT), "nothing was told"
+        item = self.items.pop(0)
+        if not self.items:
+            self._arrived.clear()
+        return item
+
+
+@pytest.mark.broker
+def test_connection_that_the_broker_closes_is_lost(
+    rabbitmq: RabbitMQNode, rabbitmq_uri: str, connect: Callable[..., ChannelLink]
+) -> None:
+    link = connect(rabbitmq_uri)
+    link.on_lost = lost = Told()
+    channel = link.channel()
+    channel.on_closed = closed = Told()
+    rabbitmq.close_connections("maintenance")
+    assert isinstance(lost.take(), ConnectionLost)
+    assert isinstance(closed.take(), ConnectionLost)
+    with pytest.raises(ConnectionLost):
+        channel.declare_queue("q")
+    with pytest.raises(ConnectionLost):
+        link.channel()
+
+
+@pytest.mark.broker
+def test_silent_broker_is_found_by_missing_heartbeats(
+    rabbitmq: RabbitMQNode, connect: Callable[..., ChannelLink]
+) -> None:
+    """The publisher that waits for its confirm is freed too."""
+    with TcpProxy(rabbitmq.uri) as proxy:
+        link = connect(proxy.uri, heartbeat=1)
+        link.on_lost = lost = Told()
+        channel = link.channel(confirms=True)
+        proxy.black_hole()
+        outcome = Told()
+
+        def publish() -> None:
+            try:
+                outcome(channel.publish(Message("", "q", b"", {})))
+            except ConnectionLost as exc:
+                outcome(exc)
+
+        green().spawn(publish)
+        assert isinstance(lost.take(), ConnectionLost)
+        assert isinstance(outcome.take(), ConnectionLost)
+
+
+@pytest.mark.broker
+def test_blocked_publisher_is_told_and_goes_on(
+    rabbitmq: RabbitMQNode, rabbitmq_uri: str, connect: Callable[..., ChannelLink]
+) -> None:
+    link = connect(rabbitmq_uri)
+    link.on_blocked = blocked = Told()
+    channel = link.channel(confirms=True)
+    confirmed = Told()
+    channel.on_confirm = lambda sequence, multiple, taken: confirmed((sequence, taken))
+    rabbitmq.block_publishers()
+    try:
+        # The first one makes the broker say so; it is the second one that has to wait.
+        channel.publish(Message("", "nowhere", b"", {}))
+        green().spawn(channel.publish, Message("", "nowhere", b"", {}))
+        assert "blocked" in blocked.take()
+        assert confirmed.take() == (1, True)
+    finally:
+        rabbitmq.unblock_publishers()
+    assert blocked.take() is None
+    assert confirmed.take() == (2, True)
+
+
+@pytest.mark.broker
+def test_refusing_the_login_is_told(rabbitmq: RabbitMQNode) -> None:
+    link = ChannelLink(rabbitmq.uri.replace("guest:guest", "guest:wrong"), green())
+    with pytest.raises(ConnectionLost, match=r"cannot connect to .*ACCESS_REFUSED"):
         link.connect()
