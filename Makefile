@@ -34,12 +34,11 @@ run: $(VENV)/.installed ## Run the examples on the embedded broker; Ctrl-C stops
 rabbitmq:
 	@bash .ci/install-rabbitmq
 
-# -W ignore is for what coverage imports; within the tests pytest's own filters hold. Coverage is looked at after them,
-# and is shown only when it is too low, so that the last words are pytest's summary.
+# Coverage is looked at after the tests, and is shown only when it is too low: the last words are pytest's summary.
 test: $(VENV)/.installed-dev rabbitmq ## Run all tests, against a private RabbitMQ node, with coverage
 	@rm -f .coverage .coverage.*
 	@echo 'Running the tests; this takes some minutes.'
-	@$(BIN)/python -W ignore -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report > .coverage-report || { cat .coverage-report; exit 1; }
 

@@ -69,6 +69,26 @@ def test_no_public_name_is_a_submodule_too(module: ModuleType) -> None:
     assert submodules & set(module.__all__) == set()
 
 
+def test_importing_a_submodule_replaces_no_name() -> None:
+    """A package's function that is named like a module of it would be that module, once somebody had imported it."""
+    code = """
+import importlib, pkgutil, sys, warnings
+warnings.simplefilter("ignore")
+import rpcservice
+for package in [rpcservice, *map(importlib.import_module, (
+    found.name for found in pkgutil.walk_packages(rpcservice.__path__, "rpcservice.") if found.ispkg
+))]:
+    before = {name: value for name, value in vars(package).items() if not name.startswith("_")}
+    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if found.name != "rpcservice.__main__":
+            importlib.import_module(found.name)
+    for name, value in before.items():
+        if getattr(package, name) is not value:
+            print(f"{package.__name__}.{name}")
+"""
+    assert run_python(code) == ""
+
+
 def test_type_checkers_see_the_same_names() -> None:
     """Names that are resolved lazily are untyped unless they are imported for type checkers as well."""
     assert seen_by_type_checkers(rpcservice) == rpcservice._HOME_OF

@@ -12,7 +12,7 @@ __all__ = ("Backend", "Event", "Lock", "Task", "ThreadBackend", "Timer", "green"
 
 def green() -> Backend:
     """Give the greenlet backend of the calling thread's eventlet hub."""
-    from rpcservice.concurrency.green import backend
+    from rpcservice.concurrency.greenlets import backend
 
     return backend()
 
