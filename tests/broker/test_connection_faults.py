@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from waiting import wait_until
 
 from rpcservice import BROADCAST, EventDispatcher, ServiceContainer, ServiceRunner, event_handler
 from rpcservice import rpc as rpc_method
+from rpcservice.amqp import frames
 from rpcservice.amqp.connection import AmqpConnection, connection_key, pauses
 from rpcservice.amqp.consumer import ServiceChannel
 from rpcservice.amqp.framelink import FrameLink
@@ -177,6 +179,36 @@ def test_a_silent_connection_is_found_within_two_heartbeats(echo: ServiceContain
     with pytest.raises(ConnectionLost, match="no heartbeat"):
         call.result()
     assert monotonic() - begin < 2.3
+
+
+def test_a_greenlet_that_keeps_all_others_from_running_is_no_silence(
+    echo: ServiceContainer, rpc: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker's heartbeats came meanwhile, and are only unread."""
+    reader, writer = socket.socketpair()
+    link: Any = _connection(echo).link
+    write = link.write
+
+    def write_and_wake(data: bytes) -> None:
+        write(data)
+        if data == frames.HEARTBEAT:
+            writer.send(b"x")
+
+    def keep_the_hub() -> None:
+        # Woken by a socket just after a look at what came: the hub's timers come next, and other sockets after them.
+        reader.recv(1)
+        end = monotonic() + 1.9
+        while monotonic() < end:
+            continue
+
+    task = green().spawn(keep_the_hub)
+    monkeypatch.setattr(link, "write", write_and_wake)
+    assert task.wait(10)
+    assert rpc["echo"].say("after") == "after"
+    assert _connection(echo).link is link
+    assert "no heartbeat" not in caplog.text
+    reader.close()
+    writer.close()
 
 
 def test_a_service_works_again_after_a_black_hole(echo: ServiceContainer, rpc: Any, proxy: TcpProxy) -> None:
