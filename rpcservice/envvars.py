@@ -13,8 +13,8 @@ _MAY_HOLD_ONE = re.compile(r".*\$\{.*\}.*", re.DOTALL)
 _NAME = re.compile(r"[^{}:\s]+")
 _DEEPEST = 20
 """Values that hold variables again are followed so far; deeper, a variable surely holds itself."""
-_LONGEST = 1_000_000
-"""Characters that a text may grow to when its variables are replaced."""
+_LONGEST = 100_000
+"""Characters that a text may grow to when the variables that its variables hold are replaced."""
 
 
 def substitute(text: str, environment: Mapping[str, str] | None = None) -> str:
@@ -67,7 +67,7 @@ def _construct(loader: EnvLoader, node: yaml.ScalarNode) -> Any:
     replaced = substitute(text)
     if replaced == text:
         return text  # something like "${ S }" only looked like a variable
-    if loader.depth >= _DEEPEST or len(replaced) > _LONGEST:
+    if loader.depth >= _DEEPEST or (loader.depth and len(replaced) > _LONGEST):
         raise _HoldsItself(problem=f"a variable in {_short(text)} holds itself; give it another value")
     try:
         return _load(replaced, loader.depth + 1)
