@@ -136,15 +136,13 @@ class KombuChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         """Make an exchange, or check that an equal one exists."""
-        self._ask(
-            self._consuming.exchange_declare,
-            exchange=name,
-            type=type,
-            durable=durable,
-            auto_delete=auto_delete,
-            passive=passive,
-            arguments=dict(arguments or {}),
-        )
+        options = {"type": type, "durable": durable, "auto_delete": auto_delete, "passive": passive}
+        options["arguments"] = dict(arguments or {})
+        self._ask(self._consuming.exchange_declare, exchange=name, **options)
+        if not isinstance(self._publishing, amqp.Channel):
+            # Most other transports keep the type of an exchange in each connection, not in the broker.
+            with self._link.publishing_lock:
+                self._link.guard(partial(self._publishing.exchange_declare, exchange=name, **options))
 
     def delete_exchange(self, name: str) -> None:
         """Delete an exchange with its bindings."""
