@@ -70,6 +70,7 @@ class ServiceContainer:
         self._failure: BaseException | None = None
         self._ended: Event = self.backend.event()
         self._threads: set[Task] = set()
+        self._known: set[Extension] = set()
         self.pool = WorkerPool(self.backend, self.max_workers, self._run_first)
         self._watch_end: Callable[[ServiceContainer], None] | None = None
 
@@ -153,6 +154,7 @@ class ServiceContainer:
     def setup(self) -> None:
         """Set every extension up: they ask for their resources here."""
         for extension in self.extensions:
+            self._known.add(extension)
             extension.setup()
 
     def start(self) -> None:
@@ -164,7 +166,13 @@ class ServiceContainer:
         start_containers([self], self.resources)
 
     def stop(self) -> None:
-        """Stop in order: no more work, running workers finish within ``shutdown_timeout``, the rest is given back."""
+        """Stop in order: no more work, running workers finish within ``shutdown_timeout``, the rest is given back.
+
+        It waits for the end, unless one of the container's own workers calls it.
+        """
+        if self.pool.runs_here():
+            self.backend.spawn(self.stop)
+            return
         if not self._ended.is_set() and not self.is_stopping:
             stop_containers([self], self.resources if self.owns_resources else None)
         self._ended.wait()
@@ -179,14 +187,23 @@ class ServiceContainer:
             return
         self._failure = self._failure or error
         self.is_stopping = True
+        if self.pool.runs_here():
+            # The worker that calls ends with the others, and must not leave the rest undone.
+            self.backend.spawn(self.kill)
+            self._ended.wait()
+            return
         for entrypoint in self.entrypoints:
-            self._quietly(entrypoint.kill)
+            self._kill_extension(entrypoint)
         self.pool.kill()
         for dependency in self.dependencies:
-            self._quietly(dependency.kill)
+            self._kill_extension(dependency)
         if self.owns_resources:
             self._quietly(self.resources.kill)
         self.mark_ended()
+
+    def _kill_extension(self, extension: Extension) -> None:
+        if extension in self._known:
+            self._quietly(extension.kill)
 
     def _quietly(self, call: Callable[[], object]) -> None:
         try:

@@ -163,6 +163,11 @@ class WorkerPool:
             if not watcher.wait(max(0, deadline - monotonic())):
                 return False
 
+    def runs_here(self) -> bool:
+        """Say whether the caller is one of the workers."""
+        current = self._backend.current()
+        return any(ctx.handle is current for ctx in self.running)
+
     def kill(self) -> None:
         """End every worker where it stands; what was not finished is given back."""
         for phase in ("source", "serving"):
@@ -171,9 +176,7 @@ class WorkerPool:
             if ctx in self.waiting:
                 self.waiting.remove(ctx)
                 lent.set()
-        current = self._backend.current()
-        # A worker that kills its own container comes last: nothing after it would be carried out.
-        for ctx in sorted(self.running, key=lambda running: running.handle is current):
+        for ctx in list(self.running):
             ctx.is_killed = True
             if ctx.handle is not None:
                 self._backend.kill(ctx.handle)

@@ -78,13 +78,18 @@ class ServiceRunner:
             self._is_stopping = True
             _log.info("stopping services: %s", ", ".join(self.containers))
             stop_containers(list(self.containers.values()), self.resources)
+            _log.info("services have stopped: %s", ", ".join(self.containers))
         for container in self.containers.values():
             container._ended.wait()
-        _log.info("services have stopped: %s", ", ".join(self.containers))
 
     def kill(self) -> None:
         """End all services without waiting; unfinished work goes back to its queue."""
         self._is_killed = True
+        if any(container.pool.runs_here() for container in self.containers.values()):
+            # The worker that calls ends with the others, and must not leave the rest undone.
+            self.backend.spawn(self.kill)
+            self.backend.event().wait()
+            return
         for container in self.containers.values():
             container.kill()
         self.resources.kill()

@@ -151,7 +151,10 @@ def test_a_failed_start_kills_what_has_started(
     container = container_factory(pieces.Service)
     with pytest.raises(RuntimeError, match=f"broken .* {step}"):
         container.start()
-    assert {"source kill", "serving kill", "dependency kill"} <= set(journal)
+    pieces_of = ("source", "serving", "dependency")
+    assert [one for one in pieces_of if f"{one} kill" in journal] == [
+        one for one in pieces_of if f"{one} setup" in journal
+    ]
     with pytest.raises(RuntimeError, match=f"broken .* {step}"):
         container.wait(1)
 
@@ -213,6 +216,71 @@ def test_what_does_not_finish_within_the_shutdown_timeout_is_given_back(
     container.stop()
     assert journal == ["give back"]
     assert "service service: unfinished calls are given back" in caplog.text
+
+
+class Own(DependencyProvider):
+    """Gives a worker its container."""
+
+    def get_dependency(self, ctx: WorkerContext) -> ServiceContainer:
+        return ctx.container
+
+    def stop(self) -> None:
+        self.host.backend.sleep(0)
+
+
+@pytest.fixture
+def suicidal(hand: type[Any], journal: list[str]) -> type:
+    """A service whose methods end their own container."""
+
+    class Service:
+        name = "service"
+        container = Own()
+
+        @hand.decorator
+        def die(self) -> None:
+            self.container.kill(RuntimeError("enough"))
+            journal.append("survived")
+
+        @hand.decorator
+        def stop(self) -> str:
+            self.container.stop()
+            return "stopping"
+
+    return Service
+
+
+def test_a_worker_that_kills_its_container_ends_with_it(suicidal: type, start: Start, journal: list[str]) -> None:
+    container = start(suicidal)
+    container.spawn_worker(container.entrypoints[0])
+    with pytest.raises(RuntimeError, match="enough"):
+        container.wait(5)
+    assert journal == ["give back"]
+    assert container.pool.unfinished() == set()
+
+
+def test_a_worker_that_stops_its_container_is_waited_for(suicidal: type, start: Start) -> None:
+    container = start(suicidal)
+    ctx = container.spawn_worker(container.entrypoints[1])
+    assert container.wait(5)
+    assert ctx.reply == "result stopping"
+
+
+def test_what_was_never_set_up_is_not_killed(container_factory: Containers, journal: list[str]) -> None:
+    class Noting(DependencyProvider):
+        def setup(self) -> None:
+            raise RuntimeError(f"{self.attr_name} cannot be set up")
+
+        def kill(self) -> None:
+            journal.append(f"kill {self.attr_name}")
+
+    class Service:
+        name = "service"
+        a = Noting()
+        b = Noting()
+
+    with pytest.raises(RuntimeError, match="a cannot be set up"):
+        container_factory(Service).start()
+    assert journal == ["kill a"]
 
 
 def test_work_that_comes_after_the_stop_is_given_back(hand: type[Any], start: Start, journal: list[str]) -> None:

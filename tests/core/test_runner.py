@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rpcservice import Entrypoint, Resource, ServiceRunner, run_services
+from rpcservice import DependencyProvider, Entrypoint, Resource, ServiceRunner, WorkerContext, run_services
 from rpcservice.concurrency import green
 from rpcservice.errors import DeclarationError
 
@@ -135,6 +135,31 @@ def test_a_kill_ends_a_stop_that_takes_long(runner_factory: Runners, failing: ty
     assert not stopped.wait(0.02)
     runner.kill()
     assert stopped.wait(5)
+    assert Shared.ends == ["kill"]
+
+
+def test_a_worker_that_kills_the_runner_ends_with_it(runner_factory: Runners) -> None:
+    class Murderous(DependencyProvider):
+        def setup(self) -> None:
+            self.host.resource(Shared)
+
+        def get_dependency(self, ctx: WorkerContext) -> None:
+            runner.kill()
+
+    class Fatal:
+        name = "fatal"
+        dependency = Murderous()
+
+        @Entrypoint.decorator
+        def method(self) -> None:
+            """Never called."""
+
+    Shared.ends = []
+    runner = runner_factory(Fatal, Quiet)
+    runner.start()
+    fatal, quiet = runner.containers.values()
+    fatal.spawn_worker(fatal.entrypoints[0])
+    assert [fatal.wait(5), quiet.wait(5)] == [True, True]
     assert Shared.ends == ["kill"]
 
 
