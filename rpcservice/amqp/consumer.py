@@ -37,7 +37,6 @@ class Consumer:
         self._tag = ""
         self._consuming_on: LinkChannel | None = None
         self._is_deleted = False
-        self._lock = channel.backend.lock()
         self.is_started = False
         channel.add(self)
 
@@ -48,7 +47,8 @@ class Consumer:
 
     def settle(self, channel: LinkChannel) -> bool:
         """Consume on a channel, or no more, as the state asks for; False when nothing had to be done."""
-        with self._lock:
+        # One consumer of a channel at a time, for each takes the prefetch that was set last.
+        with self._channel.lock:
             if self._is_deleted:
                 self.declare(channel)
             is_consuming = self._consuming_on is channel
@@ -107,6 +107,7 @@ class ServiceChannel(Resource):
         """Ask for the connection and a channel on it."""
         connection_key, service_name = self.key
         self.connection = self.resources.get(AmqpConnection, connection_key)
+        self.lock = self.backend.lock()
         self._consumers: list[Consumer] = []
         self._managed = self.connection.add_channel(
             ManagedChannel(self.connection, f"service {service_name}", on_open=self._open)

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from echo import Echo
 
+from rpcservice import ServiceContainer
 from rpcservice.concurrency import Event, green
 from rpcservice.testing import TcpProxy
 
@@ -24,11 +26,15 @@ def gate() -> Iterator[Event]:
 
 
 @pytest.fixture
-def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def echo(container_factory: Callable[..., ServiceContainer], gate: Event) -> ServiceContainer:
+    """The service of echo.py, running; its calls of ``hold`` wait for the gate."""
+    Echo.entered, Echo.heard, Echo.gate = [], [], gate
+    container = container_factory(Echo)
+    container.start()
+    return container
+
+
+@pytest.fixture
+def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have connections try again after a moment instead of after a second."""
-
-    def shorten() -> None:
-        monkeypatch.setattr("rpcservice.amqp.connection.FIRST_PAUSE", 0.05)
-
-    shorten()
-    return shorten
+    monkeypatch.setattr("rpcservice.amqp.connection.FIRST_PAUSE", 0.05)
