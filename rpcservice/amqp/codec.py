@@ -1,9 +1,10 @@
 """Serializers: how values become bodies, and which content types are accepted."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from json import scanner
 from typing import Any
 
 from kombu import compression, serialization
@@ -36,16 +37,41 @@ class Codec:
 
 
 def _json_codec() -> Codec:
-    # kombu's json, but with an encoder and a decoder that are built once: json.dumps(cls=...) makes one a call.
-    encode = kombu_json.JSONEncoder().encode
+    """Give kombu's json, with an encoder and a decoder that are built once; the standard library makes one a call."""
+    encode_into = _json_encoder()
+    make_scanner: Any = scanner.make_scanner
+    scan = make_scanner(json.JSONDecoder())
     plain = json.JSONDecoder().decode
     with_types = json.JSONDecoder(object_hook=kombu_json.object_hook).decode
 
-    def loads(body: bytes) -> Any:
-        # The hook costs a Python call for each object in the body; only dates and their like need it.
-        return (with_types if b"__type__" in body else plain)(body.decode("utf-8"))
+    def dumps(value: Any) -> bytes:
+        return "".join(encode_into(value, 0)).encode("ascii")
 
-    return Codec("json", "application/json", "utf-8", lambda value: encode(value).encode("ascii"), loads)
+    def loads(body: bytes) -> Any:
+        text = body.decode("utf-8")
+        # The hook costs a Python call for each object in the body; only dates and their like need it.
+        if "__type__" in text:
+            return with_types(text)
+        try:
+            value, end = scan(text, 0)
+        except StopIteration:
+            end = -1
+        # White space around the value, or something that is no JSON: for the decoder that tells what is wrong.
+        return value if end == len(text) else plain(text)
+
+    return Codec("json", "application/json", "utf-8", dumps, loads)
+
+
+def _json_encoder() -> Callable[[Any, int], Iterable[str]]:
+    encoder = kombu_json.JSONEncoder()
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return lambda value, _: encoder.iterencode(value)
+    # Without a record of what is being encoded: a value that holds itself ends as RecursionError.
+    made: Callable[[Any, int], Iterable[str]] = make(
+        None, encoder.default, json.encoder.encode_basestring_ascii, None, ": ", ", ", False, False, True
+    )
+    return made
 
 
 def _kombu_codec(name: str) -> Codec:

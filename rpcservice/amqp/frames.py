@@ -204,6 +204,9 @@ def decode_table(data: bytes, offset: int, stop: int) -> dict[str, Any]:
                 value = data[position + 5 : end]
             table[data[start:position].decode("utf-8", _LENIENT)] = value
             position = end
+        elif kind == 0x41 and (strings := _read_strings(data, position)) is not None:  # A, an array: the call stack
+            table[data[start:position].decode("utf-8", _LENIENT)] = strings
+            position = _end_of_item(data, position)
         else:
             # py-amqp's decoder for the one item, as an array of its own.
             end = _end_of_item(data, position)
@@ -215,6 +218,23 @@ def decode_table(data: bytes, offset: int, stop: int) -> dict[str, Any]:
                 _log.warning("a header that Python cannot hold is left out: %s", item[:40])
             position = end
     return table
+
+
+def _read_strings(data: bytes, position: int) -> list[str] | None:
+    """Decode an array that holds long strings alone; None for any other."""
+    end = _end_of_item(data, position)
+    position += 5
+    strings = []
+    while position < end:
+        if data[position] != 0x53:
+            return None
+        stop = position + 5 + _ULONG.unpack_from(data, position + 1)[0]
+        try:
+            strings.append(data[position + 5 : stop].decode())
+        except UnicodeDecodeError:
+            return None
+        position = stop
+    return strings
 
 
 _SIZES = {
