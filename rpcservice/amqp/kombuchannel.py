@@ -246,6 +246,9 @@ class KombuChannel:
         # Other transports than AMQP keep these beside the properties.
         known = {"content_type": message.content_type, "content_encoding": message.content_encoding}
         headers = message.headers or message.properties.get("application_headers")
+        if headers and "compression" in headers and not message.errors:
+            # kombu has unpacked the body, so the header must not have that done again.
+            headers = {name: value for name, value in headers.items() if name != "compression"}
         redelivered = info.get("redelivered") or getattr(message, "_raw", {}).get("redelivered")
         return Delivery(
             self,

@@ -24,11 +24,29 @@ LIMIT = 10.0
 """Seconds that anything may take before a test fails."""
 
 
-@pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.broker)])
+_ON_RABBITMQ = pytest.mark.broker
+_LINKS = ["memory", pytest.param("frames", marks=_ON_RABBITMQ), pytest.param("channels", marks=_ON_RABBITMQ)]
+
+
+@pytest.fixture(params=_LINKS[:2])
 def broker(request: pytest.FixtureRequest) -> str:
     """Run the test on the embedded broker and on RabbitMQ; the marker of the second one chooses the URI."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(params=_LINKS)
+def link_kind(request: pytest.FixtureRequest) -> str:
+    """Run the test on each kind of link: the embedded broker, RabbitMQ by frames, RabbitMQ by kombu's channels."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def config(request: pytest.FixtureRequest, config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of this test's services, with the kind of link."""
+    kind = request.getfixturevalue("link_kind") if "link_kind" in request.fixturenames else "any"
+    return {**config, "link": "channel"} if kind == "channels" else config
 
 
 class Inbox:

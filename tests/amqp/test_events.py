@@ -1,4 +1,4 @@
-"""@event_handler and EventDispatcher, on the embedded broker and on RabbitMQ with the same assertions."""
+"""@event_handler and EventDispatcher, with the same assertions on the embedded broker and on both links to RabbitMQ."""
 
 import logging
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from rpcservice.errors import (
     UnserializableValueError,
 )
 
-pytestmark = pytest.mark.usefixtures("broker")
+pytestmark = pytest.mark.usefixtures("link_kind")
 
 Start = Callable[..., ServiceRunner]
 

@@ -1,4 +1,4 @@
-"""@rpc and its clients, on the embedded broker and on RabbitMQ with the same assertions."""
+"""@rpc and its clients, with the same assertions on the embedded broker and on both links to RabbitMQ."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ from rpcservice.errors import (
     UnknownService,
 )
 
-pytestmark = pytest.mark.usefixtures("broker")
+pytestmark = pytest.mark.usefixtures("link_kind")
 
 Start = Callable[..., ServiceRunner]
 
@@ -205,8 +205,8 @@ def test_a_client_with_another_broker_has_its_own_connection(
 
 
 @pytest.fixture
-def other_broker_uri(request: pytest.FixtureRequest, broker: str, broker_uri: str) -> Any:
-    if broker == "memory":
+def other_broker_uri(request: pytest.FixtureRequest, broker_uri: str) -> Any:
+    if broker_uri.startswith("memory:"):
         yield f"{broker_uri}other"
     else:
         node = request.getfixturevalue("rabbitmq")
