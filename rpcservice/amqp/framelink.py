@@ -309,7 +309,8 @@ class FrameLink:
                 return function(*args, **kwargs)
             except (amqp.exceptions.AMQPError, OSError, AttributeError, TypeError) as exc:
                 # py-amqp answers with AttributeError and the like when its connection has been collected.
-                raise self.failure or (channel.failure if channel is not None else None) or exc from exc
+                closing = ConnectionLost("the connection is being closed by this process") if self._is_closing else None
+                raise self.failure or (channel.failure if channel is not None else None) or closing or exc from exc
             finally:
                 self._awaited = None
                 self._is_calling = False

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+import amqp
 import pytest
 from echo import Echo, connection_of, dispatch_of, raw_channel, start_holding
 from waiting import wait_until
 
 from rpcservice import ServiceContainer
 from rpcservice.amqp import frames
+from rpcservice.amqp.framelink import FrameLink
 from rpcservice.concurrency import Event, green
 from rpcservice.errors import ConnectionLost, PublishTimeout
 from rpcservice.testing import RabbitMQNode, TcpProxy
@@ -202,3 +204,18 @@ def test_a_worker_may_finish_during_an_outage(echo: ServiceContainer, rpc: Any, 
     assert not stopping.wait(0.2)
     gate.set()
     assert stopping.wait(2)
+
+
+def test_who_asks_the_broker_while_the_connection_is_closed_learns_of_it(rabbitmq_uri: str) -> None:
+    """py-amqp sees the broker's goodbye before the socket is closed, and has errors of its own for what comes then."""
+
+    def declare_too_late() -> None:
+        raise amqp.exceptions.RecoverableConnectionError("connection already closed")
+
+    link = FrameLink(rabbitmq_uri, green())
+    link.connect()
+    closing = green().spawn(link.close)
+    assert not closing.wait(0)
+    with pytest.raises(ConnectionLost, match="closed by this process"):
+        link.call(None, declare_too_late)
+    assert closing.wait(5)
