@@ -38,7 +38,7 @@ def find_python311() -> str:
             return candidate
     raise RuntimeError(
         "the interop tests run nameko 2.14.1, which needs Python 3.11, and none was found on the PATH or in "
-        "~/.pyenv/versions; install python3.11, or leave these tests out with -m 'not interop'"
+        "~/.pyenv/versions; install python3.11 and python3.11-venv, or leave these tests out with -m 'not interop'"
     )
 
 
@@ -51,10 +51,11 @@ def _candidates() -> Iterator[str]:
 
 
 def _version(python: str) -> str | None:
-    """Give a Python's version, or None where there is none; a pyenv shim may be there and yet name none."""
+    """Give a Python's version, or None where it cannot make environments: a pyenv shim that names no version, or
+    Debian's Python without its venv package."""
     if not os.access(python, os.X_OK):
         return None
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    code = "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
