@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rpcservice.amqp import frames
 from rpcservice.amqp.link import Delivery, Message, QueueInfo, Returned
 from rpcservice.core.context import new_id
+from rpcservice.errors import ChannelClosed
 
 if TYPE_CHECKING:
     from rpcservice.amqp.framelink import FrameLink
@@ -254,6 +255,7 @@ class FrameChannel:
             self._call(self.amqp.close)
         finally:
             self.is_open = False
+            self.failure = self.failure or ChannelClosed(200, "this process closed it")
             self._link.forget(self)
 
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -20,11 +20,11 @@ from amqp.method_framing import frame_writer
 from rpcservice.amqp import frames
 from rpcservice.amqp.framechannel import FrameChannel
 from rpcservice.amqp.frameparser import FrameParser
+from rpcservice.amqp.framesocket import READ_SIZE, SocketReader, SocketWriter
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.concurrency import Backend
 from rpcservice.errors import ChannelClosed, ConfigError, ConnectionLost
 
-READ_SIZE = 256 * 1024
 LONGEST_TURN = 0.01
 """Seconds after which the reader lets others run, however much there is to read."""
 CLOSE_TIMEOUT = 2.0
@@ -112,10 +112,7 @@ class FrameLink:
         self._connect_timeout = connect_timeout
         self._channels: dict[int, FrameChannel] = {}
         self._parser = FrameParser(self._pass_on)
-        self._pending: deque[bytes] = deque()
-        self._to_write = backend.event()
         self._ended = backend.event()
-        self._drained = backend.event()
         self._is_closing = False
         self._sync_lock = backend.lock()
         self._awaited: FrameChannel | None = None
@@ -123,7 +120,8 @@ class FrameLink:
         self._held: deque[bytes] = deque()
         self._turn = backend.event()
         self._turns = self._turns_seen = 0
-        self._bytes_in = self._frames_out = 0
+        self._bytes_in = 0
+        self._writer: SocketWriter | None = None
         self._amqp: Any = None
         self._sock: Any = None
 
@@ -162,8 +160,8 @@ class FrameLink:
         self._amqp.drain_events = self._await_turn
         already_read = bytes(transport._read_buffer)
         transport._read_buffer = b""
+        self._writer = SocketWriter(self._sock, self.backend, self._cannot_write)
         self.backend.spawn(self._read, already_read)
-        self.backend.spawn(self._write_all)
         if self._amqp.heartbeat:
             self.backend.spawn(self._beat, float(self._amqp.heartbeat))
 
@@ -175,10 +173,11 @@ class FrameLink:
 
     def write(self, data: bytes) -> None:
         """Leave bytes for the writer."""
-        self._frames_out += 1
-        self._pending.append(data)
-        if not self._to_write.is_set():
-            self._to_write.set()
+        assert self._writer is not None
+        self._writer.write(data)
+
+    def _cannot_write(self, exc: Exception) -> None:
+        self.lose(ConnectionLost(f"writing to the broker failed: {_reason(exc)}"))
 
     def _write_view(self, data: Any) -> None:
         """Take frames of py-amqp; within a call they wait until it listens for the answer."""
@@ -191,26 +190,10 @@ class FrameLink:
         while self._held:
             self.write(self._held.popleft())
 
-    def _write_all(self) -> None:
-        pending, sendall = self._pending, self._sock.sendall
-        try:
-            while not self._ended.is_set():
-                self._to_write.wait()
-                self._to_write.clear()
-                while pending:
-                    batch = []
-                    while pending:
-                        batch.append(pending.popleft())
-                    sendall(b"".join(batch))
-        except (OSError, ValueError) as exc:
-            self.lose(ConnectionLost(f"writing to the broker failed: {_reason(exc)}"))
-        finally:
-            self._drained.set()
-
     # Reading
 
     def _read(self, data: bytes) -> None:
-        feed, recv = self._parser.feed, self._sock.recv
+        feed, reader = self._parser.feed, SocketReader(self._sock, self.backend)
         turn_began = monotonic()
         try:
             while True:
@@ -220,19 +203,21 @@ class FrameLink:
                         # A socket that always has more would never let anybody else run.
                         self.backend.sleep(0)
                         turn_began = monotonic()
-                data = recv(READ_SIZE)
+                data = reader.recv()
                 if not data:
                     raise ConnectionLost("the broker closed the connection")
                 self._bytes_in += len(data)
         except _ClosedByBroker as exc:
             self.write(frames.CONNECTION_CLOSE_OK)
             self.lose(ConnectionLost(f"the broker closed the connection: {exc}"), at_once=False)
+            reader.close()
             self._await_end()
         except Exception as exc:
             failure = exc if isinstance(exc, ConnectionLost) else ConnectionLost(f"connection lost: {_reason(exc)}")
             failure.__cause__ = None if failure is exc else exc
             self.lose(failure)
         finally:
+            reader.close()
             self._sock.close()
 
     def _await_end(self) -> None:
@@ -320,6 +305,8 @@ class FrameLink:
 
     def channel(self, *, confirms: bool = False) -> LinkChannel:
         """Open a channel; ``confirms`` has the broker confirm each message published on it."""
+        if self._amqp is None:
+            raise ConnectionLost(f"not connected to {self.uri}; call connect() first")
         opened = self.call(None, self._amqp.channel)
         channel = FrameChannel(self, opened, confirms=confirms)
         self._channels[channel.number] = channel
@@ -337,11 +324,12 @@ class FrameLink:
 
     def _beat(self, interval: float) -> None:
         """Send a heartbeat when nothing else was sent; drop the connection when nothing came for two intervals."""
+        assert self._writer is not None
         sent, received, last_heard = -1, -1, monotonic()
         while not self._ended.wait(interval / 2):
-            if self._frames_out == sent:
+            if self._writer.count == sent:
                 self.write(frames.HEARTBEAT)
-            sent = self._frames_out
+            sent = self._writer.count
             if self._bytes_in != received:
                 received, last_heard = self._bytes_in, monotonic()
             elif monotonic() - last_heard >= 1.5 * interval:
@@ -364,7 +352,8 @@ class FrameLink:
             failure = ConnectionLost("the connection was closed by this process")
         self.failure = failure
         self._ended.set()
-        self._to_write.set()
+        if self._writer is not None:
+            self._writer.end()
         if at_once:
             self._shut_socket()
         self._end_turn()

@@ -4,10 +4,10 @@ A :class:`Backend` belongs to whoever waits: containers run on greenlets (:func:
 services on threads (:func:`threads`). One program may hold both.
 """
 
-from rpcservice.concurrency.base import Backend, Event, Lock, Task, Timer
+from rpcservice.concurrency.base import Backend, Event, Lock, Task, Timer, Watch
 from rpcservice.concurrency.thread import ThreadBackend
 
-__all__ = ("Backend", "Event", "Lock", "Task", "ThreadBackend", "Timer", "green", "threads")
+__all__ = ("Backend", "Event", "Lock", "Task", "ThreadBackend", "Timer", "Watch", "green", "threads")
 
 
 def green() -> Backend:

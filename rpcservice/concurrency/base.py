@@ -56,6 +56,22 @@ class Task(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Watches one socket for its one reader."""
+
+    def wait(self) -> None:
+        """Wait until there is something to read."""
+        ...
+
+    def wake(self) -> None:
+        """Have who waits go on, as if there were something to read."""
+        ...
+
+    def close(self) -> None:
+        """Stop to watch."""
+        ...
+
+
 class Backend(Protocol):
     """What the rest of the package needs of a way to run things side by side."""
 
@@ -91,6 +107,10 @@ class Backend(Protocol):
 
     def wake_for(self, function: Callable[..., object], *args: object) -> None:
         """Like :meth:`post`, for signal handlers: it wakes a backend that waits for nothing but its sockets."""
+        ...
+
+    def watch(self, fileno: int) -> Watch | None:
+        """Give a watch on a socket that does not block; None where reading from sockets that do is as good."""
         ...
 
     def can_use_sockets(self) -> bool:

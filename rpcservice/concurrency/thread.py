@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from rpcservice.concurrency.base import Event, Lock, Task, Timer
+from rpcservice.concurrency.base import Event, Lock, Task, Timer, Watch
 
 
 class ThreadTask:
@@ -69,6 +69,10 @@ class ThreadBackend:
     def wake_for(self, function: Callable[..., object], *args: object) -> None:
         """Run the call at once."""
         function(*args)
+
+    def watch(self, fileno: int) -> Watch | None:
+        """Give nothing: a thread waits in the socket itself."""
+        return None
 
     def can_use_sockets(self) -> bool:
         """Say yes."""

@@ -9,7 +9,7 @@ from typing import Any
 from eventlet import hubs, sleep
 from eventlet.patcher import original
 
-from rpcservice.concurrency import Task
+from rpcservice.concurrency import Task, Watch
 from rpcservice.config import parse_address
 from rpcservice.core.resource import Resource
 from rpcservice.errors import ConfigError
@@ -35,14 +35,12 @@ _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class GreenStream:
     """A client's socket, for the one greenlet that reads from it and writes to it."""
 
-    def __init__(self, sock: socket_types.socket, peer: tuple[Any, ...], local: tuple[Any, ...]) -> None:
+    def __init__(self, sock: socket_types.socket, watch: Watch, peer: tuple[Any, ...], local: tuple[Any, ...]) -> None:
         self.peer = peer
         self.local = local
         self._sock = sock
         self._fileno = sock.fileno()
-        self._hub = hubs.get_hub()
-        self._reader: Any = None
-        self._listener: Any = None
+        self._watch = watch
         self._is_interrupted = False
         self._sent = 0
 
@@ -50,7 +48,8 @@ class GreenStream:
         """Wait for bytes; gives none at the end of the stream, or when interrupted."""
         while not self._is_interrupted:
             # The hub first, though bytes may be there: a client that is never waited for would starve all others.
-            self._wait_readable()
+            self._sent = 0
+            self._watch.wait()
             try:
                 return self._sock.recv(_READ_SIZE)
             except BlockingIOError:
@@ -58,44 +57,10 @@ class GreenStream:
         self._is_interrupted = False
         return b""
 
-    def _wait_readable(self) -> None:
-        self._sent = 0
-        # The hub's listener outlives the wait: two system calls less for each request of a connection that is kept.
-        if self._listener is None:
-            self._listener = self._hub.add(
-                self._hub.READ, self._fileno, self._on_readable, self._on_obsolete, self._ignore_readable
-            )
-        self._reader = hubs.greenlet.getcurrent()
-        try:
-            self._hub.switch()
-        finally:
-            self._reader = None
-
-    def _on_readable(self, fileno: int) -> None:
-        if self._reader is not None:
-            self._reader.switch()
-        else:
-            # Nobody reads now, and the hub would call again and again.
-            self._ignore_readable()
-
-    def _on_obsolete(self, *exc_info: Any) -> None:
-        if self._reader is not None:
-            self._reader.throw(*exc_info)
-
-    def _ignore_readable(self) -> None:
-        if self._listener is not None:
-            self._hub.remove(self._listener)
-            self._listener = None
-
     def interrupt(self) -> None:
         """Have the ``recv`` that waits, or the next one, give nothing."""
         self._is_interrupted = True
-        self._hub.schedule_call_global(0, self._wake_reader)
-
-    def _wake_reader(self) -> None:
-        # Looked at only now: meanwhile bytes may have come, and the greenlet may wait for something else.
-        if self._reader is not None:
-            self._reader.switch()
+        self._watch.wake()
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all of it; waits while the client does not take it."""
@@ -134,7 +99,7 @@ class GreenStream:
 
     def close(self) -> None:
         """Close the socket; only for the greenlet that uses it, for another one may not wait for a closed one."""
-        self._ignore_readable()
+        self._watch.close()
         self._sock.close()
 
 
@@ -256,7 +221,9 @@ class WebServer(Resource):
             is_spare = True
             if len(self._spare) >= _SPARE:
                 self._close_oldest(self._spare)
-        connection = Connection(GreenStream(sock, peer, self.address), self, is_spare=is_spare)
+        watch = self.backend.watch(sock.fileno())
+        assert watch is not None, "HTTP is served by greenlets"
+        connection = Connection(GreenStream(sock, watch, peer, self.address), self, is_spare=is_spare)
         (self._spare if is_spare else self._connections)[connection] = None
         self._all_closed = self.backend.event() if self._all_closed.is_set() else self._all_closed
         if self._sweep is None:
