@@ -21,6 +21,7 @@ class Echo:
     dispatch = EventDispatcher()
     entered: list[str] = []
     heard: list[str] = []
+    kept: list[str] = []
     gate: Event
 
     @rpc
@@ -40,6 +41,10 @@ class Echo:
     @event_handler("echo", "said", handler_type=BROADCAST, reliable_delivery=False)
     def hear(self, text: str) -> None:
         self.heard.append(text)
+
+    @event_handler("echo", "kept")
+    def keep(self, text: str) -> None:
+        self.kept.append(text)
 
 
 def connection_of(container: ServiceContainer) -> AmqpConnection:
