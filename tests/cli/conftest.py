@@ -89,9 +89,11 @@ def own_modules(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def own_logging() -> Iterator[None]:
     """Logging is the process's own; what a test does to it is undone."""
     root = logging.getLogger()
-    before = root.handlers[:], root.level
+    handlers, level = root.handlers[:], root.level
     yield
-    root.handlers[:], root.level = before
+    root.handlers[:] = handlers
+    # Not the attribute: loggers remember what is enabled until a level is set.
+    root.setLevel(level)
 
 
 @pytest.fixture
