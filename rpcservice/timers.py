@@ -1,5 +1,6 @@
 """@timer, the entrypoint that fires at intervals; the shortest worked example of an extension."""
 
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -22,7 +23,7 @@ class Timer(Entrypoint):
 
     def __init__(self, interval: float, eager: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        if isinstance(interval, bool) or not isinstance(interval, int | float) or interval <= 0:
+        if isinstance(interval, bool) or not isinstance(interval, int | float) or not 0 < interval < inf:
             raise ValueError(f"@timer(interval={interval!r}): give a number of seconds above 0")
         self.interval = interval
         self.eager = eager

@@ -178,7 +178,7 @@ def test_a_call_that_fails_does_not_end_the_schedule(
     assert container.wait(0) is False
 
 
-@pytest.mark.parametrize("interval", [0, -1, True, "5", None])
+@pytest.mark.parametrize("interval", [0, -1, True, "5", None, float("nan"), float("inf")])
 def test_an_interval_that_is_none_is_refused(interval: Any) -> None:
     with pytest.raises(ValueError, match="give a number of seconds above 0"):
         Timer(interval)

@@ -68,6 +68,10 @@ class EventHandler(Entrypoint):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if not (isinstance(source_service, str) and isinstance(event_type, str)):
+            raise DeclarationError(
+                f"@event_handler({source_service!r}, {event_type!r}): give the names of a service and of an event"
+            )
         if handler_type not in (SERVICE_POOL, SINGLETON, BROADCAST):
             raise DeclarationError(
                 f"handler_type is {handler_type!r}; give SERVICE_POOL, SINGLETON or BROADCAST of rpcservice"

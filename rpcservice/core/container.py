@@ -154,8 +154,8 @@ class ServiceContainer:
     def setup(self) -> None:
         """Set every extension up: they ask for their resources here."""
         for extension in self.extensions:
-            self._known.add(extension)
             extension.setup()
+            self._known.add(extension)
 
     def start(self) -> None:
         """Start the service, and its resources where they are its own.

@@ -6,12 +6,14 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.extension import Extension
-from rpcservice.errors import IncorrectSignature
+from rpcservice.errors import DeclarationError, IncorrectSignature
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DECLARATIONS = "rpcservice_entrypoints"
 """The attribute of a decorated function that holds its declarations, a tuple of entrypoints."""
+
+_WRAPPED = (staticmethod, classmethod)
 
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 
@@ -49,7 +51,7 @@ class Entrypoint(Extension):
         self.sensitive_arguments = (
             (sensitive_arguments,) if isinstance(sensitive_arguments, str) else tuple(sensitive_arguments)
         )
-        if concurrency is not None and concurrency < 1:
+        if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
             raise ValueError(f"concurrency={concurrency!r}: give the number of workers, 1 or more, or None")
         self.concurrency = concurrency
 
@@ -69,11 +71,12 @@ class Entrypoint(Extension):
     @classmethod
     def decorator(cls, *args: Any, **kwargs: Any) -> Any:
         """Decorate a method, bare (``@rpc``) or called (``@rpc(...)``); the function itself is given back."""
-        if len(args) == 1 and not kwargs and inspect.isfunction(args[0]):
+        if len(args) == 1 and not kwargs and _is_method(args[0]):
             return declare(args[0], cls())
+        entrypoint = cls(*args, **kwargs)
 
         def decorate(function: F) -> F:
-            return declare(function, cls(*args, **kwargs))
+            return declare(function, entrypoint)
 
         return decorate
 
@@ -120,9 +123,26 @@ def _exception_classes(given: Any) -> tuple[type[BaseException], ...]:
     return classes
 
 
+def _is_method(candidate: Any) -> bool:
+    return inspect.isfunction(candidate) or isinstance(candidate, _WRAPPED)
+
+
 def declare(function: F, entrypoint: Entrypoint) -> F:
-    """Note an entrypoint on a function and give the function itself."""
+    """Note an entrypoint on a function and give the function itself.
+
+    Raises:
+        DeclarationError: It is no method, or an ``async`` one, which nobody would await.
+    """
+    # Of a static or class method the class gives the function within.
+    target = function.__func__ if isinstance(function, _WRAPPED) else function
+    kind = type(entrypoint).__name__.lower()
+    if not inspect.isroutine(target):
+        raise DeclarationError(f"@{kind} decorates a method, not {target!r}")
+    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
+        raise DeclarationError(
+            f"@{kind} of {target.__qualname__}: a method runs in a green thread; write def, not async def"
+        )
     # A new tuple each time: a wrapper that copied the attribute must not grow the wrapped function's list.
-    declarations = (*getattr(function, DECLARATIONS, ()), entrypoint)
-    setattr(function, DECLARATIONS, declarations)
+    declarations = (*getattr(target, DECLARATIONS, ()), entrypoint)
+    setattr(target, DECLARATIONS, declarations)
     return function

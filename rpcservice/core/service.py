@@ -32,7 +32,7 @@ def read_service(cls: type) -> ServiceDefinition:
     """Give what a service class declares, its base classes' declarations included.
 
     Raises:
-        DeclarationError: It is no class, or its ``name`` is missing or no text.
+        DeclarationError: It is no class, its ``name`` cannot be used, or a dependency lacks its parentheses.
     """
     if not inspect.isclass(cls):
         raise DeclarationError(f"{cls!r} is not a class; a service is a class with a name")
@@ -40,12 +40,24 @@ def read_service(cls: type) -> ServiceDefinition:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not name:
         raise DeclarationError(f'{place} has no service name; give the class an attribute such as name = "orders"')
+    if {"*", "#"} & set(name.split(".")):
+        # In the binding of its queue they would stand for the names of other services.
+        raise DeclarationError(f"{place} is named {name!r}; '*' and '#' cannot stand alone in a service's name")
     entrypoints = []
     for method_name, method in inspect.getmembers(cls, inspect.isroutine):
         for declaration in getattr(method, DECLARATIONS, ()):
             entrypoints.append((method_name, declaration))
-    dependencies = [(key, value) for key, value in inspect.getmembers(cls) if isinstance(value, DependencyProvider)]
+    dependencies = []
+    for key, value in inspect.getmembers(cls):
+        if isinstance(value, DependencyProvider):
+            dependencies.append((key, value))
+        elif inspect.isclass(value) and issubclass(value, DependencyProvider) and not _is_defined_there(value, key):
+            raise DeclarationError(f"{place}.{key} is the class {value.__name__}; write {key} = {value.__name__}(...)")
     return ServiceDefinition(cls, name, tuple(entrypoints), tuple(dependencies))
+
+
+def _is_defined_there(value: type, key: str) -> bool:
+    return value.__qualname__.endswith(f".{key}")
 
 
 def method_signature(cls: type, method_name: str) -> inspect.Signature:

@@ -52,6 +52,8 @@ class Http(Entrypoint):
 
     def __init__(self, method: str, url: str, **options: Any) -> None:
         super().__init__(**options)
+        if not (isinstance(method, str) and isinstance(url, str)):
+            raise ValueError(f'@http({method!r}, {url!r}): give two texts, such as "GET", "/orders"')
         self.method = method
         self.url = url
         self.methods = [name.strip().upper() for name in method.split(",")]

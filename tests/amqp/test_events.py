@@ -231,6 +231,12 @@ def test_an_unknown_handler_type_is_named() -> None:
         EventHandler("shop", "placed", "everyone")
 
 
+@pytest.mark.parametrize("names", [(None, "placed"), ("shop", 3)])
+def test_names_that_are_no_texts_are_refused(names: Any) -> None:
+    with pytest.raises(DeclarationError, match="give the names of a service and of an event"):
+        EventHandler(*names)
+
+
 # Reliability
 
 

@@ -151,10 +151,9 @@ def test_a_failed_start_kills_what_has_started(
     container = container_factory(pieces.Service)
     with pytest.raises(RuntimeError, match=f"broken .* {step}"):
         container.start()
-    pieces_of = ("source", "serving", "dependency")
-    assert [one for one in pieces_of if f"{one} kill" in journal] == [
-        one for one in pieces_of if f"{one} setup" in journal
-    ]
+    extensions = {"source", "serving", "dependency"}
+    killed, set_up = ({one for one in extensions if f"{one} {what}" in journal} for what in ("kill", "setup"))
+    assert killed == extensions if step == "start" else killed < set_up
     with pytest.raises(RuntimeError, match=f"broken .* {step}"):
         container.wait(1)
 
@@ -265,7 +264,7 @@ def test_a_worker_that_stops_its_container_is_waited_for(suicidal: type, start: 
     assert ctx.reply == "result stopping"
 
 
-def test_what_was_never_set_up_is_not_killed(container_factory: Containers, journal: list[str]) -> None:
+def test_what_could_not_be_set_up_is_not_killed(container_factory: Containers, journal: list[str]) -> None:
     class Noting(DependencyProvider):
         def setup(self) -> None:
             raise RuntimeError(f"{self.attr_name} cannot be set up")
@@ -276,11 +275,10 @@ def test_what_was_never_set_up_is_not_killed(container_factory: Containers, jour
     class Service:
         name = "service"
         a = Noting()
-        b = Noting()
 
     with pytest.raises(RuntimeError, match="a cannot be set up"):
         container_factory(Service).start()
-    assert journal == ["kill a"]
+    assert journal == []
 
 
 def test_work_that_comes_after_the_stop_is_given_back(hand: type[Any], start: Start, journal: list[str]) -> None:

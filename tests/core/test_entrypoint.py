@@ -8,7 +8,7 @@ import pytest
 
 from rpcservice import Entrypoint, ServiceContainer
 from rpcservice.core.entrypoint import DECLARATIONS
-from rpcservice.errors import IncorrectSignature
+from rpcservice.errors import DeclarationError, IncorrectSignature
 
 
 class Mark(Entrypoint):
@@ -48,6 +48,51 @@ def test_decorators_work_bare_and_called() -> None:
         def called(self) -> None: ...
 
     assert declared(Service) == [("bare", "bare"), ("called", "given"), ("empty", "bare")]
+
+
+def test_static_and_class_methods_are_decorated_from_either_side() -> None:
+    class Service:
+        name = "service"
+
+        @mark
+        @staticmethod
+        def outside_static() -> None: ...
+
+        @staticmethod
+        @mark
+        def inside_static() -> None: ...
+
+        @mark("given")
+        @classmethod
+        def outside_class(cls) -> None: ...
+
+    assert declared(Service) == [("inside_static", "bare"), ("outside_class", "given"), ("outside_static", "bare")]
+
+
+@pytest.mark.parametrize("target", [7, property(str), functools.partial(print)])
+def test_what_is_no_method_is_refused(target: Any) -> None:
+    """It would be no entrypoint, and nobody would be told."""
+    with pytest.raises(DeclarationError, match=r"^@mark decorates a method, not "):
+        mark()(target)
+
+
+async def waiting(self: object) -> None: ...
+
+
+async def streaming(self: object) -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize("method", [waiting, streaming])
+def test_an_async_method_is_refused(method: Any) -> None:
+    """Nobody would await it, and an event would be taken for handled."""
+    with pytest.raises(DeclarationError, match=r"^@mark of \w+: .*; write def, not async def$"):
+        mark(method)
+
+
+def test_wrong_options_are_refused_before_there_is_a_method() -> None:
+    with pytest.raises(TypeError):
+        mark("label", "another")
 
 
 def test_decorators_stack() -> None:

@@ -85,3 +85,30 @@ def test_a_dependency_of_a_subclass_replaces_the_inherited_one() -> None:
 
     ((_, dependency),) = read_service(More).dependencies
     assert type(dependency) is Other
+
+
+@pytest.mark.parametrize("wild", ["*", "#", "shop.*", "#.eu"])
+def test_a_name_that_stands_for_other_services_is_refused(wild: str) -> None:
+    class Wild(Shop):
+        name = wild
+
+    with pytest.raises(DeclarationError, match="'\\*' and '#' cannot stand alone"):
+        read_service(Wild)
+
+
+def test_a_dependency_without_its_parentheses_is_refused() -> None:
+    class Slip(Shop):
+        config = Config
+
+    with pytest.raises(DeclarationError, match=r"Slip\.config is the class Config; write config = Config\(\.\.\.\)"):
+        read_service(Slip)
+
+
+def test_a_service_may_define_its_dependency_within() -> None:
+    class Nested(Shop):
+        class Own(DependencyProvider):
+            """Its own."""
+
+        own = Own()
+
+    assert [key for key, _ in read_service(Nested).dependencies] == ["config", "own"]

@@ -529,8 +529,10 @@ def test_a_subclass_that_handles_requests_may_stream(hooked: Any) -> None:
     assert hooked.get("/streaming", User_Agent="probe").text == "ab"
 
 
-@pytest.mark.parametrize(("method", "url"), [("GET", "items"), ("", "/items"), ("GET POST", "/items")])
-def test_a_wrong_declaration_is_refused_where_it_stands(method: str, url: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "url"), [("GET", "items"), ("", "/items"), ("GET POST", "/items"), (None, "/items"), ("GET", 7)]
+)
+def test_a_wrong_declaration_is_refused_where_it_stands(method: Any, url: Any) -> None:
     with pytest.raises(ValueError, match="@http"):
         http(method, url)(lambda self, request: "")
 
