@@ -15,7 +15,7 @@ from waiting import wait_until
 
 from rpcservice import ServiceContainer
 from rpcservice import rpc as rpc_method
-from rpcservice.concurrency import Event
+from rpcservice.concurrency import Event, green
 from rpcservice.errors import RpcTimeout
 from rpcservice.testing import RabbitMQNode
 
@@ -218,3 +218,35 @@ def test_a_process_that_is_killed_outright_leaves_its_calls_to_others(
     _wait_for_waiting(2)
     gate.set()
     assert call.result() == 14
+
+
+def test_no_caller_notices_a_rolling_restart(start: Start, rpc: Any, journal: Path) -> None:
+    """Instances are replaced one after the other under load: no call fails, and none runs twice."""
+    is_over = green().event()
+    done: list[int] = []
+    failures: list[Exception] = []
+
+    def keep_calling(first: int) -> None:
+        number = first
+        while not is_over.is_set() and not failures:
+            try:
+                assert rpc["front"].pass_on(number) == 2 * number
+            except Exception as exc:
+                failures.append(exc)
+            done.append(number)
+            number += CALLS
+
+    programs = [start(), start()]
+    callers = [green().spawn(keep_calling, first) for first in range(20)]
+    for _ in range(2):
+        programs.append(start())
+        goal = len(done) + 100
+        wait_until(lambda goal=goal: failures or len(done) > goal, "progress")
+        oldest = programs.pop(0)
+        oldest.tell()
+        assert oldest.exit_code() == 0
+    is_over.set()
+    assert all(caller.wait(10) for caller in callers)
+    assert failures == []
+    runs = _runs(journal)
+    assert all(runs[f"front {number}"] == runs[f"back {number}"] == 1 for number in done)
