@@ -1,5 +1,6 @@
 """The documentation tells the truth: its Python runs, its configuration loads, its commands exist."""
 
+import ast
 import re
 import shlex
 import sys
@@ -58,6 +59,22 @@ def test_rpcservice_commands_parse(document: Path) -> None:
             command.make_parser(command.make_context(words[1], [], resilient_parsing=True)).parse_args(words[2:])
 
 
+def test_every_command_and_option_is_described() -> None:
+    """docs/command-line.rst leaves nothing to be found out with --help alone."""
+    from rpcservice.cli import main
+
+    page = (ROOT / "docs" / "command-line.rst").read_text()
+    options = {
+        option
+        for command in main.commands.values()
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--") and not parameter.hidden
+    }
+    assert {name for name in main.commands if f"\n{name}\n---" not in page} == set()
+    assert {option for option in options if f"``{option}" not in page} == set()
+
+
 @documents
 def test_files_that_are_named_exist(document: Path) -> None:
     """Paths in double backquotes that begin in a folder of the repository."""
@@ -94,9 +111,11 @@ def rst(text: str) -> str:
     return text.replace("`", "``")
 
 
-def test_the_readme_and_the_example_are_the_same_service() -> None:
-    """What a reader sees first is what ``make run`` runs."""
-    example = (ROOT / "docs" / "examples" / "hello.py").read_text()
-    for name in ("hello", "greeter"):
-        assert name in (ROOT / "README.rst").read_text()
-        assert name in example
+def test_the_first_example_is_the_one_that_make_run_runs() -> None:
+    """docs/getting-started.rst shows docs/examples/hello.py, all but its docstrings."""
+    shown = ast.parse(blocks(ROOT / "docs" / "getting-started.rst", "python")[0].text)
+    example = ast.parse((ROOT / "docs" / "examples" / "hello.py").read_text())
+    for node in (example, *(node for node in example.body if isinstance(node, ast.ClassDef))):
+        assert ast.get_docstring(node)
+        del node.body[0]
+    assert ast.dump(shown) == ast.dump(example)
