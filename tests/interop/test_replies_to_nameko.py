@@ -10,7 +10,7 @@ from waiting import wait_until
 from rpcservice import ServiceContainer, rpc
 from rpcservice.amqp.framelink import FrameLink
 from rpcservice.amqp.link import Delivery, Message
-from rpcservice.concurrency import green
+from rpcservice.concurrency import Event, green
 from rpcservice.testing import RabbitMQNode
 
 EXCHANGE = "nameko-rpc"
@@ -20,11 +20,18 @@ REQUEST = b'{"args": [], "kwargs": {}}'
 class Counter:
     name = "counter"
     runs: list[int] = []
+    gate: Event
 
     @rpc
     def count(self) -> int:
         self.runs.append(1)
         return len(self.runs)
+
+    @rpc
+    def hold(self) -> str:
+        self.runs.append(1)
+        self.gate.wait(30)
+        return "held"
 
 
 class RawCaller:
@@ -47,9 +54,9 @@ class RawCaller:
             self.replies.append(delivery)
             self.changed.notify_all()
 
-    def request(self, **properties: Any) -> None:
+    def request(self, method: str = "count", **properties: Any) -> None:
         content = {"content_type": "application/json", "content_encoding": "utf-8", "reply_to": "the-caller"}
-        self.channel.publish(Message(EXCHANGE, "counter.count", REQUEST, {**content, **properties}))
+        self.channel.publish(Message(EXCHANGE, f"counter.{method}", REQUEST, {**content, **properties}))
 
     def reply(self) -> Delivery:
         with self.changed:
@@ -58,9 +65,17 @@ class RawCaller:
 
 
 @pytest.fixture
-def caller(container_factory: Callable[..., ServiceContainer], rabbitmq_uri: str) -> Iterator[RawCaller]:
+def counter(container_factory: Callable[..., ServiceContainer]) -> Iterator[ServiceContainer]:
     Counter.runs.clear()
-    container_factory(Counter).start()
+    Counter.gate = green().event()
+    container = container_factory(Counter)
+    container.start()
+    yield container
+    Counter.gate.set()
+
+
+@pytest.fixture
+def caller(counter: ServiceContainer, rabbitmq_uri: str) -> Iterator[RawCaller]:
     raw = RawCaller(rabbitmq_uri)
     yield raw
     raw.link.close()
@@ -111,3 +126,17 @@ def test_a_request_without_reply_to_runs_and_its_result_is_dropped(caller: RawCa
     caller.request(reply_to=None)
     caller.request()
     assert caller.reply().body == b'{"result": 2, "error": null}'
+
+
+def test_a_call_that_ends_during_the_stop_is_answered_and_acked(
+    caller: RawCaller, counter: ServiceContainer, rabbitmq: RabbitMQNode, rabbitmq_uri: str
+) -> None:
+    """The connection stays until the broker has confirmed the last reply."""
+    caller.listen()
+    caller.request("hold")
+    wait_until(lambda: Counter.runs, "the call")
+    stopping = green().spawn(counter.stop)
+    Counter.gate.set()
+    assert caller.reply().body == b'{"result": "held", "error": null}'
+    assert stopping.wait(10)
+    assert rabbitmq.queues(rabbitmq_uri)["rpc-counter"]["messages"] == 0
