@@ -3,25 +3,33 @@
 import contextvars
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rpcservice.concurrency.base import Event, Lock, Task, Timer, Watch
 
 
 class ThreadTask:
-    """A daemon thread as a :class:`Task`."""
+    """A function in a daemon thread, as a :class:`Task`."""
 
-    def __init__(self, thread: threading.Thread) -> None:
-        self._thread = thread
+    def __init__(self, function: Callable[[], object]) -> None:
+        # Not the thread's own join: with a time-out it raises in a process that eventlet has patched, from 3.13 on.
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, args=(function,), daemon=True).start()
+
+    def _run(self, function: Callable[[], object]) -> None:
+        try:
+            function()
+        finally:
+            self._ended.set()
 
     def is_alive(self) -> bool:
-        """Say whether the thread runs."""
-        return self._thread.is_alive()
+        """Say whether the function runs."""
+        return not self._ended.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the thread ends, at most ``timeout`` seconds."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        """Wait until the function ends, at most ``timeout`` seconds."""
+        return self._ended.wait(timeout)
 
     def kill(self) -> None:
         """Do nothing: a thread ends by itself, when what it waits for is closed."""
@@ -42,10 +50,7 @@ class ThreadBackend:
 
     def spawn(self, function: Callable[..., object], *args: object) -> Task:
         """Start a daemon thread in a copy of the caller's context variables."""
-        context = contextvars.copy_context()
-        thread = threading.Thread(target=context.run, args=(function, *args), daemon=True)
-        thread.start()
-        return ThreadTask(thread)
+        return ThreadTask(partial(contextvars.copy_context().run, function, *args))
 
     def sleep(self, seconds: float) -> None:
         """Wait on an event that nobody sets."""
