@@ -68,6 +68,7 @@ class ConfirmedSender(Resource):
         self._mandatory: dict[str, Pending] = {}
         self._one_at_a_time = False
         self._room = self.backend.event()
+        self._has_stopped = False
         self._channel = self.connection.add_channel(
             ManagedChannel(
                 self.connection,
@@ -218,6 +219,7 @@ class ConfirmedSender(Resource):
             for pending in culprits:
                 self._finish(pending, failure)
         self._again.extendleft(pending for pending in reversed(unconfirmed) if not pending.done)
+        self._room.set()
 
     def _forget(self, pending: Pending) -> None:
         """Have nothing more to do with a message whose sender no longer waits."""
@@ -232,7 +234,10 @@ class ConfirmedSender(Resource):
         self._room.set()
 
     def stop(self) -> None:
-        """Wait for outstanding confirms, at most ``publish_timeout`` seconds."""
+        """Wait for outstanding confirms, at most ``publish_timeout`` seconds; the first to call waits for all."""
+        if self._has_stopped:
+            return
+        self._has_stopped = True
         deadline = monotonic() + self.config.publish_timeout
         while self._unconfirmed or self._again:
             self._room.clear()

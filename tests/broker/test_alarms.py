@@ -1,6 +1,7 @@
 """A broker with an alarm takes nothing from connections that publish; one for publishing keeps the others working."""
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -124,3 +125,49 @@ def test_a_reply_that_is_confirmed_at_the_stop_is_still_acked(
     assert stopping.wait(10)
     assert call.result(10) == "held"
     assert rabbitmq_node.queues()["rpc-shop"]["messages"] == 0
+
+
+def test_a_stop_waits_for_the_end_of_an_alarm_only_once(
+    container_factory: Callable[..., ServiceContainer], rabbitmq_node: RabbitMQNode, gate: Event
+) -> None:
+    """Replies and events share a sender, and its ``publish_timeout``."""
+    begin = _stop_during_an_alarm(container_factory, rabbitmq_node, gate, publish_timeout=2.0, meanwhile=lambda: None)
+    # A broker that reads nothing does not answer the goodbye either, for which there are two seconds more.
+    assert 2 <= monotonic() - begin < 5.5
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_went_away(
+    container_factory: Callable[..., ServiceContainer], rabbitmq_node: RabbitMQNode, gate: Event
+) -> None:
+    begin = _stop_during_an_alarm(
+        container_factory,
+        rabbitmq_node,
+        gate,
+        publish_timeout=20.0,
+        meanwhile=lambda: rabbitmq_node.close_connections("closed during the stop"),
+    )
+    assert monotonic() - begin < 5
+
+
+def _stop_during_an_alarm(
+    container_factory: Callable[..., ServiceContainer],
+    node: RabbitMQNode,
+    gate: Event,
+    *,
+    publish_timeout: float,
+    meanwhile: Callable[[], None],
+) -> float:
+    """Stop a service whose reply the broker does not take; gives when the stop began."""
+    Shop.taken, Shop.gate = [], gate
+    shop = container_factory(Shop, {"publish_timeout": publish_timeout})
+    shop.start()
+    cluster_client(container_factory)["shop"].hold.call_async()
+    wait_until(lambda: Shop.taken, "the call")
+    node.block_publishers()
+    begin = monotonic()
+    stopping = green().spawn(shop.stop)
+    gate.set()
+    wait_until(shop.resources.get(AmqpConnection, connection_key(shop.config, publishes=True)).health, "the block")
+    meanwhile()
+    assert stopping.wait(15)
+    return begin

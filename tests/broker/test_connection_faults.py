@@ -219,3 +219,20 @@ def test_who_asks_the_broker_while_the_connection_is_closed_learns_of_it(rabbitm
     with pytest.raises(ConnectionLost, match="closed by this process"):
         link.call(None, declare_too_late)
     assert closing.wait(5)
+
+
+# The service stops
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_has_gone_silent(
+    container_factory: Make, proxy: TcpProxy, gate: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heartbeats tell too, but after two minutes: the supervisor would kill the process before."""
+    monkeypatch.setattr("rpcservice.amqp.connection.LAST_PATIENCE", 0.2)
+    Echo.entered, Echo.heard, Echo.gate = [], [], gate
+    service = container_factory(Echo, {"AMQP_URI": proxy.uri, "HEARTBEAT": 60})
+    service.start()
+    proxy.black_hole()
+    begin = monotonic()
+    service.stop()
+    assert monotonic() - begin < 5
