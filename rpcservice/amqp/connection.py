@@ -15,6 +15,8 @@ from rpcservice.errors import BrokerUnavailable, ChannelClosed, ConfigError, Con
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between attempts to connect: they grow from the first to the longest."""
+LAST_PATIENCE = 10.0
+"""Seconds that a stop waits for each answer of the broker before it gives the connection up."""
 RESOURCE_LOCKED = 405
 
 _log = logging.getLogger(__name__)
@@ -332,6 +334,21 @@ class AmqpConnection(Resource):
             return f"broker at {self.name} takes no messages: {self._blocked}"
         return None
 
+    def ask_last(self, question: Callable[[], object]) -> None:
+        """Have the broker asked for something at the stop; one that does not answer in time is taken for lost.
+
+        Its heartbeats would show that too, but only after two of them.
+        """
+        errors: list[Exception] = []
+        asked = self.backend.spawn(_collecting(question, errors))
+        link = self.link
+        if not asked.wait(LAST_PATIENCE) and link is not None and link is self.link:
+            self._lose(ConnectionLost(f"no answer within {LAST_PATIENCE:g} s while services stop"))
+            link.close()
+            asked.wait()
+        if errors:
+            raise errors[0]
+
     def stop(self) -> None:
         """Say goodbye to the broker."""
         self._end()
@@ -350,3 +367,13 @@ class AmqpConnection(Resource):
         for channel in self._channels:
             channel.stop_waiting()
         self._attention.set()
+
+
+def _collecting(question: Callable[[], object], errors: list[Exception]) -> Callable[[], None]:
+    def ask() -> None:
+        try:
+            question()
+        except Exception as exc:
+            errors.append(exc)
+
+    return ask

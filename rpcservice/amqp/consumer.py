@@ -78,7 +78,7 @@ class Consumer:
     def stop(self) -> None:
         """Consume no more; what was taken stays to be acked."""
         self.is_started = False
-        self._settle_now()
+        self._channel.connection.ask_last(self._settle_now)
 
     def kill(self) -> None:
         """Consume no more, without waiting; who is killed would only give back what comes, again and again."""

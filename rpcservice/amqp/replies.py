@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -214,7 +215,7 @@ class ReplyListener(Resource):
         self._stopped.set()
         channel = self._replies.current
         if channel is not None:
-            channel.delete_queue(self.queue_name)
+            self.connection.ask_last(partial(channel.delete_queue, self.queue_name))
 
     def kill(self) -> None:
         """Wake the sweeper; the broker deletes the queue by itself after five minutes."""
