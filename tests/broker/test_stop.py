@@ -220,6 +220,21 @@ def test_a_process_that_is_killed_outright_leaves_its_calls_to_others(
     assert call.result() == 14
 
 
+def test_a_process_that_was_frozen_works_again(
+    start: Start, rpc: Any, gate: Event, rabbitmq: RabbitMQNode, rabbitmq_uri: str
+) -> None:
+    """As a virtual machine that is moved: the broker gives it up meanwhile, and what it was at goes round again."""
+    gate.set()
+    program = start("HEARTBEAT=1")
+    assert rpc["front"].place(1) == 2
+    connections = len(rabbitmq.connections(rabbitmq_uri))
+    program.tell(signal.SIGSTOP)
+    wait_until(lambda: len(rabbitmq.connections(rabbitmq_uri)) < connections, "the end of its connection")
+    call = rpc["front"].place.call_async(2)
+    program.tell(signal.SIGCONT)
+    assert call.result(10) == 4
+
+
 def test_no_caller_notices_a_rolling_restart(start: Start, rpc: Any, journal: Path) -> None:
     """Instances are replaced one after the other under load: no call fails, and none runs twice."""
     is_over = green().event()
