@@ -11,7 +11,7 @@ from rpcservice.amqp.link import Link, LinkChannel
 from rpcservice.concurrency import Backend
 from rpcservice.config import Settings
 from rpcservice.core.resource import Resource
-from rpcservice.errors import BrokerUnavailable, ChannelClosed, ConfigError, ConnectionLost
+from rpcservice.errors import BrokerError, BrokerUnavailable, ChannelClosed, ConfigError, ConnectionLost
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between attempts to connect: they grow from the first to the longest."""
@@ -165,7 +165,13 @@ class ManagedChannel:
         channel = self.current
         if channel is not None:
             self._lose(channel, ConnectionLost(f"the channel for {self.name} is set up anew"))
-            self._connection.backend.spawn(channel.close)
+            self._connection.backend.spawn(self._close, channel)
+
+    def _close(self, channel: LinkChannel) -> None:
+        try:
+            channel.close()
+        except BrokerError as exc:
+            _log.debug("the old channel for %s ended by itself: %s", self.name, exc)
 
     def wait(self, deadline: float | None) -> LinkChannel:
         """Give the channel, waiting for it until ``deadline`` on the monotonic clock (None: for ever).

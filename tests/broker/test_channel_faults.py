@@ -92,6 +92,21 @@ def test_pending_calls_fail_when_the_reply_queue_is_deleted(
     assert caught.value.maybe_executed is True
 
 
+def test_a_connection_that_breaks_while_the_reply_queue_comes_back_is_no_traceback(
+    echo: ServiceContainer, rpc: Any, proxy: TcpProxy, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The old channel is closed in the background, where nobody could catch an error."""
+    replies = rpc._provider.replies
+    channel = replies._replies.current
+    proxy.black_hole()
+    replies._queue_deleted()
+    proxy.drop()
+    wait_until(lambda: channel.failure is not None, "the end of the channel")
+    proxy.resume()
+    assert wait_until(lambda: _answers(rpc), "an answer")
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def _answers(rpc: Any) -> bool:
     try:
         return bool(rpc["echo"].say.with_options(timeout=1)("again") == "again")
