@@ -1,6 +1,7 @@
 """The examples in docs/examples do what the guide says they do."""
 
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,9 +17,13 @@ UUID = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture(autouse=True)
-def examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the examples importable."""
+def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the examples importable, for one test: others have modules of the same names."""
     monkeypatch.syspath_prepend(EXAMPLES)
+    yield
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(EXAMPLES)):
+            del sys.modules[name]
 
 
 @pytest.fixture
