@@ -132,6 +132,9 @@ class WorkerPool:
                     ctx.entrypoint.give_back(ctx)
                 else:
                     self.run(ctx)
+            except KeyboardInterrupt as exc:
+                # Ctrl-C while this worker happened to run: it is for the main greenlet.
+                self._backend.post(_raise, exc)
             except BaseException as exc:
                 if not ctx.is_killed:
                     _log.critical("worker for %s broke down", ctx.call_id, exc_info=exc)
@@ -180,3 +183,7 @@ class WorkerPool:
             ctx.is_killed = True
             if ctx.handle is not None:
                 self._backend.kill(ctx.handle)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -1,6 +1,7 @@
 """What a worker does with one call: a list of stages, each a plain function."""
 
 import logging
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -128,9 +129,12 @@ def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
 def _ends_worker(ctx: WorkerContext, error: BaseException) -> bool:
     """Say whether an error ends the worker itself.
 
-    eventlet's Timeout and SystemExit are no Exceptions either, but they end a call, not the container.
+    eventlet's Timeout and SystemExit are no Exceptions either, but they end a call, not the container; nor does a
+    KeyboardInterrupt that cannot come from Ctrl-C, for which `rpcservice run` has a handler.
     """
-    return not isinstance(error, Exception) and (ctx.is_killed or isinstance(error, KeyboardInterrupt))
+    if isinstance(error, KeyboardInterrupt):
+        return ctx.is_killed or signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return ctx.is_killed and not isinstance(error, Exception)
 
 
 def _record(ctx: WorkerContext, error: BaseException) -> None:

@@ -1,5 +1,6 @@
 """The worker pool: so many at a time, the rest in order; what is ended goes back."""
 
+import signal
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -274,3 +275,25 @@ def test_a_worker_that_breaks_down_frees_its_slot(
     monkeypatch.setattr(container.pool, "run", break_down)
     finish(container, *submit(container, "a", "b"))
     assert caplog.text.count("broke down") == 2
+
+
+def test_ctrl_c_reaches_the_main_greenlet_when_a_worker_happens_to_run(
+    hand: type[Any], start: Start, journal: list[str]
+) -> None:
+    class Service:
+        name = "service"
+
+        @hand.decorator
+        def method(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    container = start(Service)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        container.spawn_worker(container.entrypoints[0])
+        with pytest.raises(KeyboardInterrupt):
+            container.wait(5)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert journal == ["give back"]
+    assert container.pool.unfinished() == set()

@@ -1,6 +1,7 @@
 """Workers: the order of the stages, and errors that end one call and nothing else."""
 
 import logging
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -269,6 +270,19 @@ def test_an_interrupt_passes_through_and_the_call_is_given_back(
     with pytest.raises(KeyboardInterrupt):
         fire(container, "method", KeyboardInterrupt())
     assert journal[-2:] == ["give back", "worker_teardown"]
+
+
+def test_an_interrupt_of_the_methods_own_ends_the_call_alone(
+    hand: type[Any], journal: list[str], start: Start, fire: Fire
+) -> None:
+    """Where Ctrl-C has a handler it raises nothing: given back, the call would come again without end."""
+    error = KeyboardInterrupt("mine")
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        assert fire(start(make_service(hand, journal)), "method", error).error is error
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert journal[-1] == "settle"
 
 
 def test_a_killed_worker_gives_its_call_back_and_tears_down(
