@@ -197,3 +197,20 @@ def test_a_failed_transaction_writes_nothing(database: Any) -> None:
         connection.execute("UPDATE products SET stock = 0")
         connection.execute("INSERT INTO products SELECT * FROM products")
     assert database.rows("SELECT sum(stock) AS stock FROM products") == [{"stock": 1028}]
+
+
+def test_processes_that_start_together_wait_for_each_other() -> None:
+    """SQLite itself gives up at once while another process switches the file to its write-ahead log."""
+    from shop import storage
+
+    class Connection:
+        attempts = 0
+
+        def execute(self, statement: str) -> None:
+            self.attempts += 1
+            if self.attempts == 1:
+                raise sqlite3.OperationalError("database is locked")
+
+    connection: Any = Connection()
+    storage._use_write_ahead_log(connection)
+    assert connection.attempts == 2

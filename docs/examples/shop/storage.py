@@ -3,11 +3,13 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic, sleep
 from typing import Any
 
 from rpcservice import DependencyProvider, Resource, WorkerContext
 
 DEFAULT_PATH = "shop.sqlite3"
+_STARTUP_TIMEOUT = 5.0
 _BUSY_TIMEOUT = 0.2
 
 
@@ -19,6 +21,10 @@ class Database(Resource):
         self._reader = _connect(str(self.key))
         self._writer = _connect(str(self.key))
         self._writing = self.backend.lock()
+
+    def start(self) -> None:
+        """Wait only shortly for writers of other processes from now on, for nothing else runs meanwhile."""
+        self._writer.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT * 1000:.0f}")
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         """Give the rows that a query finds."""
@@ -69,8 +75,21 @@ class Storage(DependencyProvider):
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=_STARTUP_TIMEOUT, isolation_level=None)
     connection.row_factory = sqlite3.Row
-    # Readers and the writer do not wait for each other.
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_write_ahead_log(connection)
     return connection
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Let readers and the writer go on beside each other; kept in the file, so only the first one has to switch."""
+    deadline = monotonic() + _STARTUP_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            # SQLite does not wait here by itself when several processes make the file together.
+            if monotonic() > deadline:
+                raise
+            sleep(0.01)
