@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import kombu
@@ -79,6 +80,7 @@ class ChannelLink:
         self._wanted = backend.event()
         self._ended = backend.event()
         self._is_closing = False
+        self._busy_since: float | None = None
         self._consuming: KombuWire
         self._publishing: KombuWire
 
@@ -190,7 +192,9 @@ class ChannelLink:
         try:
             while self.failure is None:
                 while self._todo:
+                    self._busy_since = monotonic()
                     self._todo.popleft()()
+                self._busy_since = None
                 self._listen()
         except Exception as exc:
             _log.debug("the task of %s ends", self.uri, exc_info=True)
@@ -218,7 +222,11 @@ class ChannelLink:
             check()
 
     def _check_consuming(self) -> None:
-        self.later(self.guard, self._consuming.check_heartbeat)
+        if self._busy_since is None or monotonic() - self._busy_since < 1.5 * self._consuming.heartbeat:
+            self.later(self.guard, self._consuming.check_heartbeat)
+        else:
+            # The task waits for an answer that does not come, and would never look at the heartbeats.
+            self._consuming.shut()
 
     def _check_publishing(self) -> None:
         with self.publishing_lock:
