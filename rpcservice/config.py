@@ -243,7 +243,11 @@ def make_settings(config: Mapping[str, Any] | Settings, source: str = "configura
     Raises:
         ConfigError: A value is wrong, or with ``strict_config`` a key looks like a slip.
     """
-    return config if isinstance(config, Settings) else _settings_from(config, source, {})
+    if isinstance(config, Settings):
+        return config
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"{source}: is {config!r}; give a mapping from keys to values, or Settings")
+    return _settings_from(config, source, {})
 
 
 def _settings_from(config: Mapping[str, Any], source: str, sources: Mapping[str, str]) -> Settings:

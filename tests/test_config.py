@@ -401,3 +401,9 @@ def test_the_shipped_configuration_takes_the_broker_from_the_environment(monkeyp
 def test_the_shipped_configuration_shows_every_key() -> None:
     text = (ROOT / "config.yaml").read_text(encoding="utf-8")
     assert [key.name for key in KEYS if f"\n{key.name}:" not in text and f"\n# {key.name}:" not in text] == []
+
+
+@pytest.mark.parametrize("config", [5, ["AMQP_URI"], "memory://"])
+def test_a_configuration_that_is_no_mapping_is_refused(config: Any) -> None:
+    with pytest.raises(ConfigError, match="give a mapping from keys to values"):
+        make_settings(config)

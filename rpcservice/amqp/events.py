@@ -240,6 +240,8 @@ class EventDispatcher(DependencyProvider):
         """Give the worker a function that sends the worker's context data along."""
 
         def dispatch(event_type: str, payload: Any) -> None:
+            if not isinstance(event_type, str):
+                raise TypeError(f"dispatch({event_type!r}, ...): the type of an event is a text")
             body = check_size(self._codec.encode(payload), self.host.config.max_message_size)
             properties = {
                 **self._properties,

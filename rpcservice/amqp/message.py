@@ -5,7 +5,7 @@ from typing import Any
 
 from rpcservice.amqp.codec import Codec
 from rpcservice.amqp.link import Properties
-from rpcservice.errors import IncorrectSignature, MalformedRequest, MessageTooLarge
+from rpcservice.errors import IncorrectSignature, MalformedRequest, MessageTooLarge, UnserializableValueError
 
 APP_ID = "rpcservice"
 """Everything that this package originates carries it as ``app_id``."""
@@ -51,8 +51,15 @@ def properties_for(
 
 
 def headers_from_context(context_data: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the headers in which context data travels; entries that are None stay behind."""
-    return {HEADER_PREFIX + key: value for key, value in context_data.items() if value is not None}
+    """Give the headers in which context data travels; entries that are None stay behind.
+
+    Raises:
+        UnserializableValueError: A key is no text.
+    """
+    try:
+        return {HEADER_PREFIX + key: value for key, value in context_data.items() if value is not None}
+    except TypeError as exc:
+        raise UnserializableValueError(context_data) from exc
 
 
 def context_from_headers(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -230,6 +230,9 @@ class ClusterRpc(DependencyProvider):
                 raise TypeError(
                     f"{name!r} is no option of an RPC client; there are: {', '.join(sorted(self._OPTIONS))}"
                 )
+        timeout = options.get("timeout")
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+            raise TypeError(f"timeout={timeout!r}: give a number of seconds, or None to wait for ever")
         return options
 
     def setup(self) -> None:

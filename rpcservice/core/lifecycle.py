@@ -85,6 +85,6 @@ def _each(container: "ServiceContainer", extensions: Sequence[object], method: s
 def _attempt(call: Callable[[], object], what: str) -> None:
     try:
         call()
-    except Exception:
-        # One that cannot stop must not keep the others from stopping.
+    except (Exception, SystemExit):
+        # One that cannot stop, or would leave now, must not keep the others from stopping.
         _log.exception("stopping %s failed", what)

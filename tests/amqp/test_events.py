@@ -80,6 +80,11 @@ def test_a_service_sends_events_in_its_own_name(start: Start, rpc: Any, inbox: A
     assert seen.take() == 7
 
 
+def test_an_event_type_that_is_no_text_is_refused(dispatch: Any) -> None:
+    with pytest.raises(TypeError, match=r"dispatch\(3, \.\.\.\): the type of an event is a text"):
+        dispatch("shop", 3, None)
+
+
 def test_other_events_of_the_source_are_not_handled(start: Start, dispatch: Any, inbox: Any) -> None:
     seen = inbox()
     start(handler("stock", seen))

@@ -12,7 +12,7 @@ from rpcservice.amqp.message import (
     properties_for,
     request_arguments,
 )
-from rpcservice.errors import IncorrectSignature, MalformedRequest, MessageTooLarge
+from rpcservice.errors import IncorrectSignature, MalformedRequest, MessageTooLarge, UnserializableValueError
 from rpcservice.testing import FakeHost
 
 
@@ -25,6 +25,11 @@ def test_context_data_becomes_headers_with_namekos_prefix() -> None:
         "nameko.zero": 0,
         "nameko.no": False,
     }
+
+
+def test_context_data_with_a_key_that_is_no_text_cannot_be_sent() -> None:
+    with pytest.raises(UnserializableValueError, match="7: 'x'"):
+        headers_from_context({7: "x"})  # type: ignore[dict-item]  # as a provider may get it wrong
 
 
 def test_headers_become_context_data_with_and_without_prefix() -> None:

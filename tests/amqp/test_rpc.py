@@ -97,6 +97,13 @@ def test_with_options_leaves_the_client_as_it_was(start: Start, rpc: Any) -> Non
     assert (changed.call_async(1).timeout, method.call_async(1).timeout) == (2, 60)
 
 
+def test_a_timeout_that_is_no_number_is_refused(rpc: Any) -> None:
+    with pytest.raises(TypeError, match="timeout='5': give a number of seconds, or None"):
+        ServiceRpc("echo", timeout="5")
+    with pytest.raises(TypeError, match="timeout=True: give a number"):
+        rpc.echo.add.with_options(timeout=True)
+
+
 def test_an_unknown_option_is_named(rpc: Any) -> None:
     with pytest.raises(
         TypeError, match=r"'time_out' is no option of an RPC client; there are: delivery_mode, .*timeout"

@@ -46,11 +46,12 @@ def pieces(journal: list[str]) -> Any:
         class Noting:
             kind = ""
             broken = ""
+            error: type[BaseException] = RuntimeError
 
             def note(self, what: str) -> None:
                 journal.append(f"{self.kind} {what}")
                 if self.broken == what:
-                    raise RuntimeError(f"broken {self.kind} {what}")
+                    raise self.error(f"broken {self.kind} {what}")
 
             def setup(self) -> None:
                 self.note("setup")
@@ -125,6 +126,17 @@ def test_one_that_cannot_stop_keeps_no_other_from_stopping(
     pieces: Any, start: Start, journal: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     pieces.Source.broken = "stop"
+    container = start(pieces.Service)
+    journal.clear()
+    container.stop()
+    assert journal == ["source stop", "serving stop", "dependency stop", "resource stop"]
+    assert "stopping Source of service service failed" in caplog.text
+
+
+def test_one_that_would_leave_while_it_stops_keeps_no_other_from_stopping(
+    pieces: Any, start: Start, journal: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    pieces.Source.broken, pieces.Source.error = "stop", SystemExit
     container = start(pieces.Service)
     journal.clear()
     container.stop()
