@@ -187,7 +187,7 @@ def test_a_full_pool_stops_neither_heartbeats_nor_other_services(
     waiting = [rpc["shop"].hold.call_async("more") for _ in range(20)]
     begin = monotonic()
     while monotonic() - begin < 2.5:
-        assert rpc["neighbour"].say.with_options(timeout=0.5)("quick") == "quick"
+        assert rpc["neighbour"].say.with_options(timeout=2)("quick") == "quick"
     assert runner.resources.get(AmqpConnection, connection_key(runner.config)).link is link
     gate.set()
     assert [call.result(5) for call in waiting] == ["more"] * 20
