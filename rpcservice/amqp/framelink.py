@@ -31,6 +31,7 @@ CLOSE_TIMEOUT = 2.0
 """Seconds that a polite goodbye may take."""
 
 _CONNECTION_CLOSE = b"\x00\x0a\x00\x32"
+_CONNECTION_CLOSE_OK = b"\x00\x0a\x00\x33"
 _CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 _BASIC_CANCEL = b"\x00\x3c\x00\x1e"
 _BLOCKED = b"\x00\x0a\x00\x3c"
@@ -234,6 +235,9 @@ class FrameLink:
         if channel_id == 0 and payload[:4] == _CONNECTION_CLOSE:
             # py-amqp would close the socket before its answer is sent.
             raise _ClosedByBroker(*frames.decode_close(payload))
+        if channel_id == 0 and payload[:4] == _CONNECTION_CLOSE_OK:
+            # And here it would wait for the end of TLS in the reader, with a second object for the same socket.
+            raise ConnectionLost("the connection was closed by this process")
         channel = self._channels.get(channel_id)
         if channel is not None and kind == 1:
             signature = payload[:4]
