@@ -281,4 +281,8 @@ class ChannelLink:
             return
         self._is_closing = True
         self.later(self.lose, ConnectionLost("the connection was closed by this process"))
-        self._ended.wait(CLOSE_TIMEOUT)
+        if not self._ended.wait(CLOSE_TIMEOUT):
+            # The task waits for an answer that does not come.
+            self._consuming.shut()
+            self._publishing.shut()
+            self._ended.wait(CLOSE_TIMEOUT)
