@@ -40,7 +40,7 @@ class Echo:
 
 @pytest.fixture(autouse=True)
 def echo(folder: Path) -> None:
-    (folder / "echo.py").write_text(ECHO)
+    (folder / "echoing.py").write_text(ECHO)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def echo(folder: Path) -> None:
     ],
 )
 def test_arguments_are_json(arguments: tuple[str, ...], args: object, kwargs: object, here: Cli) -> None:
-    result = here("call", "echo.show", *arguments, "--run", "echo.py")
+    result = here("call", "echo.show", *arguments, "--run", "echoing.py")
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout) == {"args": args, "kwargs": kwargs, "text": "é"}
 
@@ -94,14 +94,14 @@ def test_debug_shows_the_traceback_and_the_log(here: Cli) -> None:
 
 
 def test_the_time_out_ends_the_wait(cli: Cli) -> None:
-    result = cli("call", "echo.wait", "--run", "echo.py", "--timeout", "0.5")
+    result = cli("call", "echo.wait", "--run", "echoing.py", "--timeout", "0.5")
     assert result.returncode == 1
     assert result.stderr.startswith("Error: echo.wait did not answer within 0.5 s;")
     assert len(result.stderr.splitlines()) == 1
 
 
 def test_an_interrupted_call_ends_at_once(start: Start) -> None:
-    running = start("call", "echo.wait", "--run", "echo.py")
+    running = start("call", "echo.wait", "--run", "echoing.py")
     running.wait_for("waiting")
     running.process.send_signal(signal.SIGINT)
     assert running.wait(10) == 1
