@@ -64,11 +64,11 @@ def test_the_result_is_one_line_of_readable_json(here: Cli) -> None:
 
 
 def test_dates_and_decimals_are_texts(here: Cli) -> None:
-    assert here("call", "echo.odd", "--run", "echo").stdout == '["2026-01-02", "1.50"]\n'
+    assert here("call", "echo.odd", "--run", "echoing").stdout == '["2026-01-02", "1.50"]\n'
 
 
 def test_several_services_can_be_hosted(here: Cli) -> None:
-    result = here("call", "greeter.hello", '["you"]', "--run", "echo", "--run", "hello.py:Greeter")
+    result = here("call", "greeter.hello", '["you"]', "--run", "echoing", "--run", "hello.py:Greeter")
     assert (result.returncode, result.stdout) == (0, '"Hello, you!"\n')
 
 
