@@ -32,6 +32,7 @@ def test_services_talk_over_a_verified_connection(
     assert run_in(runner, lambda caller: caller.cluster.echo.large(300_000)) == "x" * 300_000
     run_in(runner, lambda caller: caller.dispatch("said", "x" * 300_000))
     assert {row["ssl"] for row in rabbitmq.connections(tls_uri)} == {True}
+    runner.stop()
 
 
 @pytest.mark.parametrize("setting", [None, True, {"cert_reqs": "required"}])
@@ -43,3 +44,4 @@ def test_a_broker_of_an_unknown_authority_is_refused(start: Start, tls_uri: str,
 def test_verification_can_be_turned_off(start: Start, caller: type, run_in: Any, tls_uri: str, link: str) -> None:
     runner = start(Echo, caller, AMQP_URI=tls_uri, AMQP_SSL={"cert_reqs": "none"}, link=link)
     assert run_in(runner, lambda caller: caller.cluster.echo.add(1)) == 2
+    runner.stop()
