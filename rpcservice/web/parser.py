@@ -7,7 +7,6 @@ from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
     RequestEntityTooLarge,
-    RequestHeaderFieldsTooLarge,
     RequestURITooLarge,
 )
 
@@ -169,7 +168,7 @@ def find_head_end(data: bytearray, start: int, limit: int) -> int:
     end = data.find(b"\r\n\r\n", max(0, start - 3))
     if end > limit or (end < 0 and len(data) > limit):
         if b"\r\n" in data[:limit]:
-            raise RequestHeaderFieldsTooLarge(f"The header has more than {limit} bytes.")
+            raise RequestEntityTooLarge(f"The header has more than {limit} bytes.")
         raise RequestURITooLarge(f"The request line has more than {limit} bytes.")
     # Refused at once instead of after the time-out: TLS on a plain port, lines that end in LF alone.
     if end < 0 and data and (_CANNOT_BEGIN.match(data) or _LONE_NEWLINE.search(data, max(0, start - 1))):
@@ -245,5 +244,5 @@ class ChunkedBody:
             del data[: end + 4]
             return True
         if len(data) >= self._trailer_limit:
-            raise RequestHeaderFieldsTooLarge(f"The trailers have more than {self._trailer_limit} bytes.")
+            raise RequestEntityTooLarge(f"The trailers have more than {self._trailer_limit} bytes.")
         return False

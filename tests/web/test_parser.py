@@ -111,7 +111,7 @@ def test_whatever_comes_in_chunks_is_read_or_refused(data: bytes) -> None:
     try:
         body.feed(bytearray(data))
     except HTTPException as exc:
-        assert exc.code in (400, 413, 431)
+        assert exc.code in (400, 413)
     assert len(body.body) <= 50
 
 

@@ -226,11 +226,11 @@ def test_chunks_may_have_extensions_and_trailers(plain: Any) -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (b"GET /ok HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 2000 + b"\r\n\r\n", 431),
-        (b"GET /ok HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(200)) + b"\r\n", 431),
-        (b"GET /ok HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 2000, 431),
+        (b"GET /ok HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 2000 + b"\r\n\r\n", 413),
+        (b"GET /ok HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(200)) + b"\r\n", 413),
+        (b"GET /ok HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 2000, 413),
         (b"GET /" + b"a" * 2000, 414),
-        (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: aaaaaaaaaa\r\n" * 100, 431),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: aaaaaaaaaa\r\n" * 100, 413),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n3;" + b"a" * 2000, 400),
     ],
 )
