@@ -116,13 +116,19 @@ class MessageTooLarge(PublishError):
         part: What is too large: "body", "headers" or the name of a property.
         size: Its size in bytes.
         limit: The most it may have, in bytes.
+        mend: What to do about it.
     """
 
-    def __init__(self, part: str, size: int, limit: int, mend: str = "send less") -> None:
-        super().__init__(f"the message's {part} has {size} bytes, at most {limit} are allowed; {mend}")
+    def __init__(self, part: str, size: int | str, limit: int | str, mend: str = "send less") -> None:
+        # Its arguments travel in an error reply, as texts, and make an equal one for the caller.
+        super().__init__(part, size, limit, mend)
         self.part = part
-        self.size = size
-        self.limit = limit
+        self.size = int(size)
+        self.limit = int(limit)
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"the message's {self.part} has {self.size} bytes, at most {self.limit} are allowed; {self.mend}"
 
 
 class UndeliverableMessage(PublishError):

@@ -17,6 +17,7 @@ _by_path: dict[str, type[Exception]] = {
     for name in _SHARED_WITH_NAMEKO[:3]
     for home in (_NAMEKO, "rpcservice.errors")
 }
+_by_path["rpcservice.errors.MessageTooLarge"] = errors.MessageTooLarge
 _by_code: dict[str, type[Exception]] = {}
 
 
