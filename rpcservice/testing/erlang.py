@@ -24,6 +24,10 @@ end end,
 """
 
 
+ATTEMPTS = 3
+_NO_CONNECTION = "failed to connect to node"
+
+
 class ErlangShell:
     """Talks to one node by ``erl_call``, which starts in milliseconds where ``rabbitmqctl`` takes a second.
 
@@ -49,9 +53,22 @@ class ErlangShell:
         # erl_call cuts long binaries short when it prints them: the value comes back through a file.
         answer = self._folder / f"answer-{secrets.token_hex(8)}"
         code = f'file:write_file("{answer}", rabbit_json:encode(begin {expression} end)).\n'
-        command = [_erl_call(), "-sname", self._node, "-c", self._cookie, "-e"]
+        said = ""
+        for _ in range(ATTEMPTS):
+            said = self._send(code, timeout)
+            # A busy node turns connections away now and then; nothing has been evaluated then.
+            if answer.exists() or _NO_CONNECTION not in said:
+                break
+        if not answer.exists():
+            raise BrokerUnavailable(f"the node {self._node} did not evaluate {expression.strip()!r}: {said}")
+        value = json.loads(answer.read_bytes())
+        answer.unlink()
+        return value
+
+    def _send(self, code: str, timeout: float) -> str:
+        """Have the node evaluate code; gives what ``erl_call`` says of it."""
         done = subprocess.run(
-            command,
+            [_erl_call(), "-sname", self._node, "-c", self._cookie, "-e"],
             input=code.encode(),
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -59,12 +76,7 @@ class ErlangShell:
             timeout=timeout,
             check=False,
         )
-        if not answer.exists():
-            said = done.stdout.decode(errors="replace").strip() or f"exit code {done.returncode}"
-            raise BrokerUnavailable(f"the node {self._node} did not evaluate {expression.strip()!r}: {said}")
-        value = json.loads(answer.read_bytes())
-        answer.unlink()
-        return value
+        return done.stdout.decode(errors="replace").strip() or f"exit code {done.returncode}"
 
     def rows(self, expression: str) -> list[dict[str, Any]]:
         """Give the dicts that an expression's list of property lists stands for."""
