@@ -191,9 +191,7 @@ def test_a_request_that_is_too_large_is_not_sent(start: Start, caller: type, run
 @pytest.mark.parametrize(("method", "part"), [("large", "body"), ("fail_large", "error reply")])
 def test_a_reply_that_is_too_large_becomes_an_error(start: Start, rpc: Any, method: str, part: str) -> None:
     start(Echo, max_message_size=1000)
-    with pytest.raises(
-        MessageTooLarge, match=f"message's {part} has [0-9]+ bytes, at most 1000 are allowed"
-    ) as caught:
+    with pytest.raises(MessageTooLarge, match=f"message's {part} has [0-9]+ bytes, at most 1000 are allowed") as caught:
         rpc.echo[method](2000)
     assert (caught.value.part, caught.value.size > 2000, caught.value.limit) == (part, True, 1000)
     assert rpc.echo.add(1) == 2
