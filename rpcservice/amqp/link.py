@@ -7,8 +7,6 @@ the embedded broker. Everything above a Link is the same for all.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from rpcservice.concurrency import Backend
-
 Properties = dict[str, Any]
 """AMQP basic properties by name (AMQP 0-9-1 section 1.8): content_type, content_encoding, headers, delivery_mode,
 priority, correlation_id, reply_to, expiration (milliseconds, as text), message_id, timestamp (seconds),
@@ -268,12 +266,4 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Send what waits to be sent, say goodbye and disconnect."""
-        ...
-
-
-class LinkFactory(Protocol):
-    """How a kind of link is made."""
-
-    def __call__(self, uri: str, backend: Backend, **options: Any) -> Link:
-        """Make a link to the broker at ``uri`` that waits by way of ``backend``."""
         ...

@@ -16,7 +16,6 @@ from rpcservice.core.pool import WorkerPool
 from rpcservice.core.resource import Resource, Resources
 from rpcservice.core.service import method_signature, positional_range, read_service
 from rpcservice.core.worker import DEFAULT_STAGES, Stage, WorkerPlan, compose, run_worker
-from rpcservice.errors import ContainerBeingKilled
 
 R = TypeVar("R", bound=Resource)
 
@@ -226,11 +225,6 @@ class ServiceContainer:
         if self._failure is not None:
             raise self._failure
         return True
-
-    def refuse_work(self) -> None:
-        """Raise when no more work is taken."""
-        if self.is_stopping:
-            raise ContainerBeingKilled(f"service {self.service_name!r} is stopping")
 
     def __repr__(self) -> str:
         return f"<ServiceContainer {self.service_name!r}>"

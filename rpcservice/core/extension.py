@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from rpcservice.concurrency import Backend, Task
 from rpcservice.config import Settings
@@ -93,8 +93,6 @@ class Extension:
     host: Host
     attr_name: str = ""
     """The attribute of the service class that declares this extension."""
-
-    around_kinds: ClassVar[tuple[str, ...]] = ("publish", "receipt", "worker")
 
     def bind(self, host: Host, attr_name: str) -> Self:
         """Give a copy of this declaration that belongs to one container."""
