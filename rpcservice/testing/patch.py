@@ -3,10 +3,6 @@
 pytest loads what ``-p`` names before it collects anything, so that no test module sees an unpatched socket.
 """
 
-import warnings
+from rpcservice.cli.run import patch
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    import eventlet
-
-eventlet.monkey_patch()
+patch()
