@@ -11,7 +11,7 @@ _HOMES = {
     "rpcservice.core.container": ("ServiceContainer",),
     "rpcservice.core.dependency": ("Config", "DependencyProvider"),
     "rpcservice.core.entrypoint": ("Entrypoint",),
-    "rpcservice.core.extension": ("Extension", "Host"),
+    "rpcservice.core.extension": ("Extension", "Host", "ProviderCollector", "SharedExtension"),
     "rpcservice.core.faults": ("deserialize_to_instance",),
     "rpcservice.core.resource": ("Resource",),
     "rpcservice.core.runner": ("ServiceRunner", "run_services"),
@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from rpcservice.core.entrypoint import Entrypoint as Entrypoint
     from rpcservice.core.extension import Extension as Extension
     from rpcservice.core.extension import Host as Host
+    from rpcservice.core.extension import ProviderCollector as ProviderCollector
+    from rpcservice.core.extension import SharedExtension as SharedExtension
     from rpcservice.core.faults import deserialize_to_instance as deserialize_to_instance
     from rpcservice.core.resource import Resource as Resource
     from rpcservice.core.runner import ServiceRunner as ServiceRunner

@@ -161,6 +161,14 @@ class EventHandler(Entrypoint):
     def _receive(self, delivery: Delivery) -> None:
         self._received += 1
         try:
+            self.receive(delivery)
+        except Exception:
+            _log.exception("event %s for %s could not be taken in", delivery.routing_key, self.method_name)
+            self._finish(delivery, has_failed=True)
+
+    def receive(self, delivery: Delivery) -> None:
+        """Have a worker handle an event; called in the reader, so it must not wait."""
+        try:
             payload = self._codecs.decode(delivery.body, delivery.properties)
         except MalformedRequest as exc:
             _log.error("event %s for %s is dropped: %s", delivery.routing_key, self.method_name, exc)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from rpcservice.amqp.codec import Codec
+from rpcservice.amqp.codec import Codec, Codecs
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
 from rpcservice.amqp.link import Delivery, LinkChannel, Message, Properties
@@ -81,26 +81,24 @@ class RpcConsumer(Resource):
         except Exception as exc:
             _log.exception("request %s: an around_receipt hook failed", request.routing_key)
             if self._received == received:
-                self._refuse(request, exc)
+                self.refuse(request, exc)
 
     def _receive(self, request: Delivery) -> None:
-        assert self._host is not None
         self._received += 1
         name = request.routing_key.rpartition(".")[2]
         try:
             entrypoint = self.methods.get(name)
             if entrypoint is None:
                 raise MethodNotFound(name, tuple(sorted(self.methods)), self.key)
-            args, kwargs = request_arguments(self._codecs.decode(request.body, request.properties))
-            entrypoint.check_signature(args, kwargs)
+            entrypoint.receive(request, self._codecs)
         except BadRequest as exc:
             _log.warning("request %s: %s", request.routing_key, exc)
-            self._refuse(request, exc)
-            return
-        context = context_from_headers(request.headers)
-        self._host.spawn_worker(entrypoint, args, kwargs, context_data=context, message=request)
+            self.refuse(request, exc)
+        except Exception as exc:
+            _log.exception("request %s could not be taken in", request.routing_key)
+            self.refuse(request, exc)
 
-    def _refuse(self, request: Delivery, error: Exception) -> None:
+    def refuse(self, request: Delivery, error: Exception) -> None:
         """Answer a request that gets no worker."""
         try:
             self.answer(request, *self.responder.encode(request, None, error))
@@ -161,6 +159,17 @@ class Rpc(Entrypoint):
     def kill(self) -> None:
         """Take no more requests in, without waiting."""
         self._consumer.abandon()
+
+    def receive(self, request: Delivery, codecs: Codecs) -> None:
+        """Have a worker carry a request out; called in the reader, so it must not wait.
+
+        Raises:
+            BadRequest: The request cannot be decoded, or its arguments do not fit the method.
+        """
+        args, kwargs = request_arguments(codecs.decode(request.body, request.properties))
+        self.check_signature(args, kwargs)
+        context = context_from_headers(request.headers)
+        self.host.spawn_worker(self, args, kwargs, context_data=context, message=request)
 
     def encode(self, ctx: WorkerContext) -> None:
         """Encode the outcome in the request's own serializer."""

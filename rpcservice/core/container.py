@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from rpcservice.concurrency import Backend, Event, Task, green
 from rpcservice.config import Settings, make_settings
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.dependency import DependencyProvider
 from rpcservice.core.entrypoint import Entrypoint
-from rpcservice.core.extension import Extension
+from rpcservice.core.extension import Extension, SharedExtension
 from rpcservice.core.lifecycle import start_containers, stop_containers
 from rpcservice.core.pool import WorkerPool
 from rpcservice.core.resource import Resource, Resources
@@ -18,6 +18,7 @@ from rpcservice.core.service import method_signature, positional_range, read_ser
 from rpcservice.core.worker import DEFAULT_STAGES, Stage, WorkerPlan, compose, run_worker
 
 R = TypeVar("R", bound=Resource)
+X = TypeVar("X", bound=Extension)
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class ServiceContainer:
         self.max_workers = self.config.max_workers
         self.calls_tracked = self.config.parent_calls_tracked + 1
         self.hooks = list(hooks)
+        self.subextensions: list[Extension] = []
+        self.shared_extensions: dict[Hashable, SharedExtension] = {}
         self.dependencies: list[DependencyProvider] = [
             declaration.bind(self, attr_name) for attr_name, declaration in definition.dependencies
         ]
@@ -81,15 +84,30 @@ class ServiceContainer:
         entrypoint.running = 0
         return entrypoint
 
+    def bind_part(self, part: X, attr_name: str) -> X:
+        """Bind an extension that another one declares; see :class:`~rpcservice.core.extension.Host`."""
+        key = part.sharing_key if isinstance(part, SharedExtension) else None
+        if key is not None and key in self.shared_extensions:
+            return cast(X, self.shared_extensions[key])
+        bound = part.bind(self, attr_name)
+        if isinstance(bound, SharedExtension):
+            self.shared_extensions[bound.sharing_key] = bound
+        self.subextensions.append(bound)
+        return bound
+
     @property
     def extensions(self) -> list[Extension]:
-        """All dependencies and entrypoints."""
-        return [*self.dependencies, *self.entrypoints]
+        """All extensions, in the order in which they are set up: parts, dependencies, entrypoints."""
+        return [*self.subextensions, *self.dependencies, *self.entrypoints]
+
+    def make_run(self) -> Callable[[WorkerContext], object]:
+        """Give what takes a context through the worker's stages, with the around-hooks about it."""
+        plan = WorkerPlan(self.service_cls, self.dependencies, self.stages)
+        return self.around("worker", partial(run_worker, plan))
 
     def _run_first(self, ctx: WorkerContext) -> object:
         # Dependencies may be replaced and hooks added until the first call comes.
-        plan = WorkerPlan(self.service_cls, self.dependencies, self.stages)
-        run = self.pool.run = self.around("worker", partial(run_worker, plan))
+        run = self.pool.run = self.make_run()
         return run(ctx)
 
     def around(self, kind: str, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -194,8 +212,8 @@ class ServiceContainer:
         for entrypoint in self.entrypoints:
             self._kill_extension(entrypoint)
         self.pool.kill()
-        for dependency in self.dependencies:
-            self._kill_extension(dependency)
+        for extension in [*self.dependencies, *reversed(self.subextensions)]:
+            self._kill_extension(extension)
         if self.owns_resources:
             self._quietly(self.resources.kill)
         self.mark_ended()

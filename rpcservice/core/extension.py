@@ -1,16 +1,17 @@
 """The lifecycle of what a service is extended with, and Host, the small view that extensions get of their container."""
 
 import copy
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from rpcservice.concurrency import Backend, Task
+from rpcservice.concurrency import Backend, Event, Task
 from rpcservice.config import Settings
 
 if TYPE_CHECKING:
     from rpcservice.core.resource import Resource
 
 R = TypeVar("R", bound="Resource")
+X = TypeVar("X", bound="Extension")
 
 
 class Host(Protocol):
@@ -25,6 +26,10 @@ class Host(Protocol):
 
         Call it in ``setup``: resources start before dependencies and entrypoints do.
         """
+        ...
+
+    def bind_part(self, part: X, attr_name: str) -> X:
+        """Bind an extension that another one declares as its attribute; a shared one is bound once for the service."""
         ...
 
     def spawn_worker(
@@ -87,19 +92,42 @@ class Extension:
     """Base of entrypoints and dependency providers: declared once on the class, bound to each container by copy.
 
     ``__init__`` only stores its arguments. A container binds a shallow copy, which then has ``host`` and lives
-    through ``setup``, ``start`` and ``stop`` (or ``kill``).
+    through ``setup``, ``start`` and ``stop`` (or ``kill``). Its attributes that are extensions themselves, its
+    parts, are bound with it: they are set up and started before whoever declares them, and stopped after.
     """
 
     host: Host
     attr_name: str = ""
-    """The attribute of the service class that declares this extension."""
+    """The attribute of the service class, or of the extension, that declares this extension."""
+
+    @property
+    def container(self) -> Host:
+        """The container that hosts this extension, under nameko's name."""
+        return self.host
 
     def bind(self, host: Host, attr_name: str) -> Self:
         """Give a copy of this declaration that belongs to one container."""
-        bound = copy.copy(self)
+        bound = self.clone()
         bound.host = host
         bound.attr_name = attr_name
+        for name, part in bound.parts():
+            setattr(bound, name, host.bind_part(part, name))
         return bound
+
+    def clone(self) -> Self:
+        """Give what is bound in the place of this declaration."""
+        return copy.copy(self)
+
+    def parts(self) -> "Iterator[tuple[str, Extension]]":
+        """Give the extensions that this one declares as attributes, of its class or its own."""
+        declared: dict[str, object] = {}
+        for cls in reversed(type(self).__mro__):
+            declared.update(vars(cls))
+        declared.update(vars(self))
+        for name, value in declared.items():
+            # What has a host is somebody else's already, and is only referred to.
+            if isinstance(value, Extension) and "host" not in vars(value):
+                yield name, value
 
     def setup(self) -> None:
         """Called once before anything starts: ask for resources and register with them here."""
@@ -112,3 +140,54 @@ class Extension:
 
     def kill(self) -> None:
         """Called instead of ``stop`` when there is no time: must not wait."""
+
+
+class SharedExtension(Extension):
+    """An extension of which each container has one, however many others declare it as a part.
+
+    What is to be shared by all services of a process is a :class:`~rpcservice.core.resource.Resource`.
+    """
+
+    @property
+    def sharing_key(self) -> Any:
+        """Which declarations stand for the same instance: those whose keys are equal; by default those of a class."""
+        return type(self)
+
+
+class ProviderCollector:
+    """For a shared extension that serves several others: knows them, and can wait until the last one has left."""
+
+    host: Host
+
+    @property
+    def providers(self) -> set[Any]:
+        """Those that are registered now."""
+        known: set[Any] = vars(self).setdefault("_providers", set())
+        return known
+
+    @property
+    def _all_gone(self) -> Event:
+        event: Event | None = vars(self).get("_gone")
+        if event is None:
+            event = vars(self)["_gone"] = self.host.backend.event()
+            event.set()
+        return event
+
+    def register_provider(self, provider: Any) -> None:
+        """Take one in; those who declare this extension call it in ``setup`` or ``start``."""
+        self.providers.add(provider)
+        self._all_gone.clear()
+
+    def unregister_provider(self, provider: Any) -> None:
+        """Let one go; without effect when it is not there."""
+        self.providers.discard(provider)
+        if not self.providers:
+            self._all_gone.set()
+
+    def wait_for_providers(self, timeout: float | None = None) -> bool:
+        """Wait until all have left, at most ``timeout`` seconds; True when they have."""
+        return self._all_gone.wait(timeout)
+
+    def stop(self) -> None:
+        """Wait until all have left."""
+        self.wait_for_providers()

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def start_containers(containers: "Sequence[ServiceContainer]", resources: Resources) -> None:
-    """Set all up, then start resources, dependencies and entrypoints, in this order.
+    """Set all up, then start resources, parts of extensions, dependencies and entrypoints, in this order.
 
     What has started is killed again when something fails.
     """
@@ -24,8 +24,8 @@ def start_containers(containers: "Sequence[ServiceContainer]", resources: Resour
         resources.add_wanted()
         resources.start()
         for container in containers:
-            for dependency in container.dependencies:
-                dependency.start()
+            for extension in [*container.subextensions, *container.dependencies]:
+                extension.start()
         for container in containers:
             for entrypoint in container.entrypoints:
                 entrypoint.start()
@@ -43,7 +43,7 @@ def stop_containers(containers: "Sequence[ServiceContainer]", resources: Resourc
 
     Sources of work stop first. What runs then may finish, while RPC goes on serving anybody; then serving stops
     too, what is still running may finish, and what does not within ``shutdown_timeout`` seconds goes back to its
-    queue. Dependencies stop last, then resources.
+    queue. Dependencies and what they stand on stop last, then resources.
     """
     containers = [container for container in containers if not container.is_stopping]
     if containers:
@@ -68,7 +68,7 @@ def _stop_services(containers: "Sequence[ServiceContainer]") -> None:
             _log.warning("service %s: unfinished calls are given back", container.service_name)
             container.pool.kill()
     for container in containers:
-        _each(container, container.dependencies, "stop")
+        _each(container, [*container.dependencies, *reversed(container.subextensions)], "stop")
 
 
 def _stop_phase(containers: "Sequence[ServiceContainer]", phase: str) -> None:

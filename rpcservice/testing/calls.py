@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from rpcservice.core.container import ServiceContainer
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import Entrypoint
-from rpcservice.core.worker import WorkerPlan, run_worker
 from rpcservice.errors import ContainerBeingKilled, ExtensionNotFound, RpcServiceError
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -252,8 +251,7 @@ class _WatchedRun:
             return run
         if run == container._run_first:
             # It would put the finished plan into this one's place at the first call.
-            plan = WorkerPlan(container.service_cls, container.dependencies, container.stages)
-            run = container.around("worker", partial(run_worker, plan))
+            run = container.make_run()
         watched = container.pool.run = cls(run)
         return watched
 

@@ -8,7 +8,7 @@ from rpcservice.concurrency import Backend, Task, green
 from rpcservice.config import Settings, make_settings
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import Entrypoint
-from rpcservice.core.extension import Extension
+from rpcservice.core.extension import Extension, SharedExtension
 from rpcservice.core.resource import Resource, Resources
 from rpcservice.core.service import positional_range
 from rpcservice.core.worker import compose
@@ -56,6 +56,7 @@ class FakeHost:
         self.workers: list[WorkerContext] = []
         self.threads: list[Task] = []
         self.errors: list[Exception] = []
+        self._parts: dict[Hashable, Any] = {}
 
     def bind(self, extension: X, attr_name: str = "method") -> X:
         """Bind an extension as a container does; ``setup`` and ``start`` are left to the test."""
@@ -65,6 +66,12 @@ class FakeHost:
             bound.positional = positional_range(bound.signature)
             bound.call_id_prefix = f"{self.service_name}.{attr_name}."
         return bound
+
+    def bind_part(self, part: X, attr_name: str) -> X:
+        """Bind an extension that another one declares; a shared one once."""
+        key = part.sharing_key if isinstance(part, SharedExtension) else part
+        known: X = self._parts.setdefault(key, part.bind(self, attr_name))
+        return known
 
     def resource(self, cls: type[R], key: Hashable = None) -> R:
         """Give this host's one instance of a resource for that key."""
