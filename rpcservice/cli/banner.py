@@ -20,7 +20,7 @@ def describe(runner: ServiceRunner) -> Iterator[str]:
     """Give the lines that say which services, entrypoints and URLs are up, and what to try."""
     uri = runner.config.amqp_uri
     yield EMBEDDED if uri.startswith("memory:") else f"Broker: {hide_password(uri)}"
-    for name, container in runner.containers.items():
+    for name, container in runner.service_map.items():
         yield f"Service {name}"
         for entrypoint in container.entrypoints:
             yield f"  {entrypoint.describe()}"
@@ -38,7 +38,7 @@ def _urls(runner: ServiceRunner) -> Iterator[str]:
 
 def _examples(runner: ServiceRunner) -> Iterator[str]:
     """Give one line with a request to try, for the first route that a GET reaches."""
-    for container in runner.containers.values():
+    for container in runner.service_map.values():
         for entrypoint in container.entrypoints:
             route: Any = entrypoint
             if "GET" in getattr(route, "methods", ()):

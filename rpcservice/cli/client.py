@@ -144,7 +144,7 @@ def _work(runner: "ServiceRunner", provider: "DependencyProvider", work: Callabl
         result = work(bound.get_dependency(WorkerContext(container, container.entrypoints[0])))
     except BaseException:
         # What a service hosted here is still busy with has become pointless, and the user waits.
-        end = runner.stop if len(runner.containers) == 1 else runner.kill
+        end = runner.stop if len(runner.service_map) == 1 else runner.kill
         end()
         raise
     runner.stop()

@@ -86,7 +86,7 @@ class HandlerWatch:
     def expect(self, runner: "ServiceRunner", source: str, event_type: str) -> None:
         """Note the handlers of an event in a runner."""
         self._changed = runner.backend.event()
-        for container in runner.containers.values():
+        for container in runner.service_map.values():
             for entrypoint in container.entrypoints:
                 event: Any = entrypoint
                 if (getattr(event, "source_service", None), getattr(event, "event_type", None)) == (source, event_type):

@@ -81,7 +81,7 @@ class ServiceContainer:
         entrypoint.signature = method_signature(self.service_cls, method_name)
         entrypoint.positional = positional_range(entrypoint.signature)
         entrypoint.call_id_prefix = f"{self.service_name}.{method_name}."
-        entrypoint.running = 0
+        entrypoint.running_workers = 0
         return entrypoint
 
     def bind_part(self, part: X, attr_name: str) -> X:

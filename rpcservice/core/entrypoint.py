@@ -36,7 +36,7 @@ class Entrypoint(Extension):
     signature: inspect.Signature
     """The method's signature without ``self``; set by the container, like the next three."""
     call_id_prefix: str = ""
-    running: int = 0
+    running_workers: int = 0
     positional: tuple[int, int] | None = None
     """With how many positional arguments alone the method can be called, at least and at most."""
 

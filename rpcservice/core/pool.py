@@ -92,16 +92,16 @@ class WorkerPool:
 
     def _has_room_for(self, ctx: WorkerContext) -> bool:
         limit = ctx.entrypoint.concurrency
-        return len(self.running) < self.size and (limit is None or ctx.entrypoint.running < limit)
+        return len(self.running) < self.size and (limit is None or ctx.entrypoint.running_workers < limit)
 
     def _occupy(self, ctx: WorkerContext) -> None:
         self.running.add(ctx)
-        ctx.entrypoint.running += 1
+        ctx.entrypoint.running_workers += 1
 
     def _release(self, ctx: WorkerContext) -> WorkerContext | None:
         """Free a slot; give the next context that has to be run by whoever frees it."""
         self.running.discard(ctx)
-        ctx.entrypoint.running -= 1
+        ctx.entrypoint.running_workers -= 1
         if self._watchers:
             watchers, self._watchers = self._watchers, []
             for watcher in watchers:
@@ -148,6 +148,10 @@ class WorkerPool:
         for ctx in [ctx for ctx in self.waiting if ctx.entrypoint.stop_phase == phase and ctx not in self._lent]:
             self.waiting.remove(ctx)
             ctx.entrypoint.give_back(ctx)
+
+    def refuses(self, phase: str) -> bool:
+        """Say whether work from entrypoints of a stop phase is no longer taken."""
+        return phase in self._refused_phases
 
     def unfinished(self) -> set[WorkerContext]:
         """Give what runs now, and the calls that wait in their own greenlet for a slot."""

@@ -32,16 +32,21 @@ class ServiceRunner:
         self.config = make_settings(config if config is not None else {})
         self.backend = green()
         self.resources = Resources(self.config, self.backend)
-        self.containers: dict[str, ServiceContainer] = {}
+        self.service_map: dict[str, ServiceContainer] = {}
         self.hooks = list(hooks)
         self._one_ended = self.backend.event()
         self._is_killed = False
         self._is_stopping = False
 
     @property
+    def containers(self) -> dict[str, ServiceContainer]:
+        """The containers by the names of their services."""
+        return self.service_map
+
+    @property
     def service_names(self) -> list[str]:
         """The names of the services, in the order in which they were added."""
-        return list(self.containers)
+        return list(self.service_map)
 
     def add_service(self, cls: type) -> ServiceContainer:
         """Add a service; gives its container.
@@ -50,14 +55,14 @@ class ServiceRunner:
             DeclarationError: The class cannot be hosted, or its name is taken.
         """
         container = self.container_cls(cls, self.config, resources=self.resources, hooks=self.hooks)
-        taken = self.containers.get(container.service_name)
+        taken = self.service_map.get(container.service_name)
         if taken is not None:
             raise DeclarationError(
                 f"two services are named {container.service_name!r}: {_place(taken.service_cls)} and {_place(cls)}; "
                 "rename one"
             )
         container._watch_end = lambda _: self._one_ended.set()
-        self.containers[container.service_name] = container
+        self.service_map[container.service_name] = container
         return container
 
     def start(self) -> None:
@@ -66,9 +71,9 @@ class ServiceRunner:
         Raises:
             BrokerUnavailable: The broker could not be reached in time.
         """
-        _log.info("starting services: %s", ", ".join(self.containers))
-        start_containers(list(self.containers.values()), self.resources)
-        _log.info("services are up: %s", ", ".join(self.containers))
+        _log.info("starting services: %s", ", ".join(self.service_map))
+        start_containers(list(self.service_map.values()), self.resources)
+        _log.info("services are up: %s", ", ".join(self.service_map))
 
     def stop(self) -> None:
         """Stop all services in order; see :func:`~rpcservice.core.lifecycle.stop_containers`."""
@@ -76,32 +81,32 @@ class ServiceRunner:
             return
         if not self._is_stopping:
             self._is_stopping = True
-            _log.info("stopping services: %s", ", ".join(self.containers))
-            stop_containers(list(self.containers.values()), self.resources)
-            _log.info("services have stopped: %s", ", ".join(self.containers))
-        for container in self.containers.values():
+            _log.info("stopping services: %s", ", ".join(self.service_map))
+            stop_containers(list(self.service_map.values()), self.resources)
+            _log.info("services have stopped: %s", ", ".join(self.service_map))
+        for container in self.service_map.values():
             container._ended.wait()
 
     def kill(self) -> None:
         """End all services without waiting; unfinished work goes back to its queue."""
         self._is_killed = True
-        if any(container.pool.runs_here() for container in self.containers.values()):
+        if any(container.pool.runs_here() for container in self.service_map.values()):
             # The worker that calls ends with the others, and must not leave the rest undone.
             self.backend.spawn(self.kill)
             self.backend.event().wait()
             return
-        for container in self.containers.values():
+        for container in self.service_map.values():
             container.kill()
         self.resources.kill()
 
     def wait(self) -> None:
         """Wait until the services have ended. When one dies, the others are stopped and its error is raised."""
-        if not self.containers:
+        if not self.service_map:
             return
         self._one_ended.wait()
         self.stop()
         errors = []
-        for container in self.containers.values():
+        for container in self.service_map.values():
             try:
                 container.wait()
             except Exception as exc:
