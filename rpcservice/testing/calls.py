@@ -180,7 +180,9 @@ def _without_message(entrypoint: Entrypoint) -> Entrypoint:
     hooked = copy.copy(entrypoint)
     cls = type(entrypoint)
     # Its workers count for the same `concurrency` as those of the entrypoint itself.
-    running = property(lambda _: entrypoint.running_workers, lambda _, count: setattr(entrypoint, "running_workers", count))
+    running = property(
+        lambda _: entrypoint.running_workers, lambda _, count: setattr(entrypoint, "running_workers", count)
+    )
     hooked.__class__ = type(cls.__name__, (_NoMessage, cls), {"__module__": cls.__module__, "running_workers": running})
     return hooked
 
