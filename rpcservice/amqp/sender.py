@@ -4,6 +4,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
 from rpcservice.amqp.connection import AmqpConnection, ManagedChannel
@@ -30,14 +31,20 @@ Topology = Callable[[LinkChannel], None]
 class Pending:
     """A message until the broker has confirmed it."""
 
-    __slots__ = ("done", "error", "event", "message", "on_done")
+    __slots__ = ("done", "error", "event", "message", "on_done", "retries")
 
     def __init__(
-        self, message: Message, on_done: Callable[[Exception | None], None] | None, event: Event | None
+        self,
+        message: Message,
+        on_done: Callable[[Exception | None], None] | None,
+        event: Event | None,
+        retries: int | None = None,
     ) -> None:
         self.message = message
         self.on_done = on_done
         self.event = event
+        # How many times it may be published again; None is without bound.
+        self.retries = retries
         self.error: Exception | None = None
         self.done = False
 
@@ -90,15 +97,17 @@ class ConfirmedSender(Resource):
         for topology in self._topology:
             topology(channel)
 
-    def publish(self, message: Message, timeout: float | None = None) -> None:
+    def publish(self, message: Message, timeout: float | None = None, *, retries: int | None = None) -> None:
         """Publish a message and wait until the broker has it.
 
         Args:
             message: The message.
             timeout: Seconds to wait; None is ``publish_timeout``.
+            retries: How many times it may be published again when the connection is lost; None is without bound.
 
         Raises:
             PublishTimeout: No confirm came in time; whether the broker has the message is unknown.
+            ConnectionLost: The connection was lost once more than ``retries`` says, or is lost where that is 0.
             PublishRejected: The broker refused it.
             UndeliverableMessage: It is mandatory and no queue took it.
             MessageTooLarge: It was not sent.
@@ -107,14 +116,31 @@ class ConfirmedSender(Resource):
         seconds = self.config.publish_timeout if timeout is None else timeout
         deadline = monotonic() + seconds
         event = self.backend.event()
-        pending = Pending(message, None, event)
-        self._wait_for_room(message, seconds, deadline)
+        pending = Pending(message, None, event, retries)
+        self._admit(message, seconds, deadline, retries)
         self._send(pending)
         if not event.wait(max(0, deadline - monotonic())):
             self._forget(pending)
             raise self._timeout(message, seconds)
         if pending.error is not None:
             raise pending.error
+
+    def post(self, message: Message, timeout: float | None = None, *, retries: int | None = None) -> None:
+        """Publish a message without waiting for the confirm; an error that comes then is logged.
+
+        Args:
+            message: The message.
+            timeout: Seconds to wait for room in ``publish_buffer``; None is ``publish_timeout``.
+            retries: As for :meth:`publish`.
+
+        Raises:
+            PublishTimeout: There was no room; it was not sent.
+            ConnectionLost: The connection is lost and ``retries`` is 0; it was not sent.
+            MessageTooLarge: It was not sent.
+        """
+        seconds = self.config.publish_timeout if timeout is None else timeout
+        self._admit(message, seconds, monotonic() + seconds, retries)
+        self._send(Pending(message, partial(_log_failure, message), None, retries))
 
     def send(self, message: Message, on_done: Callable[[Exception | None], None]) -> None:
         """Publish a message without waiting; ``on_done`` is called with None or the error, and must not wait.
@@ -133,7 +159,10 @@ class ConfirmedSender(Resource):
             f"no room {what}; the message was not sent, since publish_buffer ({self.config.publish_buffer}) is full"
         )
 
-    def _wait_for_room(self, message: Message, seconds: float, deadline: float) -> None:
+    def _admit(self, message: Message, seconds: float, deadline: float, retries: int | None) -> None:
+        """Wait for room, and refuse what could only wait for another connection but may not."""
+        if retries == 0 and self._channel.current is None:
+            raise self._unsent()
         while len(self._unconfirmed) + len(self._again) >= self.config.publish_buffer:
             self._room.clear()
             if not self._room.wait(max(0, deadline - monotonic())):
@@ -146,6 +175,10 @@ class ConfirmedSender(Resource):
         else:
             self._publish_on(channel, pending)
 
+    def _unsent(self) -> ConnectionLost:
+        reason = self.connection.health() or "the connection is being set up again"
+        return ConnectionLost(f"nothing was sent: {reason}", maybe_executed=False)
+
     def _publish_on(self, channel: LinkChannel, pending: Pending) -> None:
         message = pending.message
         if message.mandatory:
@@ -153,7 +186,10 @@ class ConfirmedSender(Resource):
         try:
             self._unconfirmed[channel.publish(message)] = pending
         except ConnectionLost:
-            self._again.append(pending)
+            if pending.retries == 0:
+                self._finish(pending, self._unsent())
+            else:
+                self._again.append(pending)
         except BaseException:
             self._mandatory.pop(_mark(message.properties), None)
             raise
@@ -218,8 +254,21 @@ class ConfirmedSender(Resource):
                 culprits = [pending for pending in unconfirmed if pending.message.exchange == named[1]]
             for pending in culprits:
                 self._finish(pending, failure)
+        self._count_retries(unconfirmed, failure)
         self._again.extendleft(pending for pending in reversed(unconfirmed) if not pending.done)
         self._room.set()
+
+    def _count_retries(self, unconfirmed: list[Pending], failure: Exception) -> None:
+        """Give up messages that may not be published once more."""
+        for pending in unconfirmed:
+            if pending.retries == 0:
+                lost = ConnectionLost(f"{failure}; the broker may have the message", maybe_executed=True)
+                self._finish(pending, lost)
+            elif pending.retries is not None:
+                pending.retries -= 1
+        for pending in self._again:
+            if pending.retries == 0:
+                self._finish(pending, self._unsent())
 
     def _forget(self, pending: Pending) -> None:
         """Have nothing more to do with a message whose sender no longer waits."""
@@ -244,6 +293,11 @@ class ConfirmedSender(Resource):
             if self._channel.current is None or not self._room.wait(max(0, deadline - monotonic())):
                 _log.error("%d messages were not confirmed", len(self._unconfirmed) + len(self._again))
                 return
+
+
+def _log_failure(message: Message, error: Exception | None) -> None:
+    if error is not None:
+        _log.error("the message %r on exchange %r: %s", message.routing_key, message.exchange, error)
 
 
 def _mark(properties: Properties) -> str:
