@@ -7,11 +7,16 @@ from importlib import import_module
 from json import scanner
 from typing import Any
 
-from kombu import compression, serialization
+from kombu import serialization
 from kombu.utils import json as kombu_json
 
+from rpcservice.amqp.compression import unpack
 from rpcservice.core.resource import Resource
-from rpcservice.errors import ConfigError, MalformedRequest, UnserializableValueError
+from rpcservice.errors import ConfigError, MalformedRequest, MissingExtra, UnserializableValueError
+
+RAW_TYPES = (None, "application/data", "application/text")
+"""Content types of bodies that no serializer has made; kombu hands them on as they are."""
+_RAW_ENCODINGS = ("binary", "ascii-8bit")
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,26 @@ def _json_encoder() -> Callable[[Any, int], Iterable[str]]:
     return made
 
 
+def raw_codec(content_type: str, content_encoding: str = "utf-8") -> Codec:
+    """Give what takes bytes and texts for encoded already."""
+
+    def dumps(value: Any) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        if not isinstance(value, str):
+            raise TypeError(f"a body of type {content_type} is given as bytes or as a text")
+        return value.encode(content_encoding)
+
+    def loads(body: bytes) -> Any:
+        return body if content_encoding in _RAW_ENCODINGS else body.decode(content_encoding)
+
+    return Codec("raw", content_type, content_encoding, dumps, loads)
+
+
 def _kombu_codec(name: str) -> Codec:
     registry = serialization.registry
+    if name == "msgpack":
+        _require_msgpack()
     try:
         content_type, content_encoding, encoder = registry._encoders[name]
     except KeyError:
@@ -90,6 +113,13 @@ def _kombu_codec(name: str) -> Codec:
         return encoded if isinstance(encoded, bytes) else encoded.encode("utf-8")
 
     return Codec(name, content_type, content_encoding, dumps, decoder)
+
+
+def _require_msgpack() -> None:
+    try:
+        import_module("msgpack")
+    except ImportError as exc:
+        raise MissingExtra('serializer "msgpack" needs msgpack; run: pip install "rpcservice[msgpack]"') from exc
 
 
 def _own_codec(name: str, description: Mapping[str, str]) -> Codec:
@@ -117,20 +147,65 @@ def _import(path: str, key: str) -> Callable[[Any], Any]:
     return found
 
 
+class Decoder:
+    """Decodes the bodies of some content types.
+
+    Args:
+        codecs: The serializers that are accepted.
+        raw_types: Content types of bodies that are handed on as they are: as texts, or as bytes where the message's
+            ``content_encoding`` is binary.
+        limit: The most bytes that a compressed body may hold.
+    """
+
+    def __init__(self, codecs: Iterable[Codec], raw_types: Iterable[str | None], limit: int) -> None:
+        self.codecs: dict[str | None, Codec] = {codec.content_type: codec for codec in codecs}
+        self._raw_types = frozenset(raw_types)
+        self._limit = limit
+
+    def decode(self, body: bytes, properties: Mapping[str, Any]) -> Any:
+        """Decode a body by its content type.
+
+        Raises:
+            MalformedRequest: The content type is not accepted, or the body does not fit it.
+        """
+        content_type = properties.get("content_type")
+        codec = self.codecs.get(content_type)
+        if codec is None:
+            codec = self._raw(content_type, properties)
+        try:
+            headers = properties.get("headers")
+            if headers and "compression" in headers:
+                body = unpack(body, headers["compression"], self._limit)
+            return codec.loads(body)
+        except Exception as exc:
+            raise MalformedRequest(f"the body cannot be decoded as {content_type}: {exc}") from exc
+
+    def _raw(self, content_type: str | None, properties: Mapping[str, Any]) -> Codec:
+        if content_type not in self._raw_types:
+            accepted = ", ".join(str(known) for known in self.codecs)
+            raise MalformedRequest(f"content type {content_type!r} is not accepted here, only: {accepted}")
+        return raw_codec(str(content_type), str(properties.get("content_encoding") or "utf-8").lower())
+
+
 class Codecs(Resource):
     """The serializers that the configuration names: one for what is sent, all for what is accepted."""
+
+    decode: Callable[[bytes, Mapping[str, Any]], Any]
+    """Decodes a body by its content type, as :meth:`Decoder.decode` does, where ``ACCEPT`` has it."""
 
     def setup(self) -> None:
         """Find the serializers.
 
         Raises:
             ConfigError: One of them is not known.
+            MissingExtra: One of them needs a package that is not installed.
         """
-        names = [self.config.serializer, *self.config.accept]
         self._by_name: dict[str, Codec] = {}
         self.default = self.named(self.config.serializer)
-        accepted = [self.named(name) for name in (self.config.accept or names[:1])]
-        self._accepted = {codec.content_type: codec for codec in accepted}
+        names = self.config.accept or (self.config.serializer,)
+        accepting = Decoder(map(self.named, names), (), self.config.max_message_size)
+        self._accepted = accepting.codecs
+        self.decode = accepting.decode
 
     def named(self, name: str) -> Codec:
         """Give a serializer by its name."""
@@ -148,23 +223,33 @@ class Codecs(Resource):
 
     def for_type(self, content_type: str | None) -> Codec:
         """Give the serializer for a content type that is accepted, else the default one."""
-        return self._accepted.get(content_type or "", self.default)
+        return self._accepted.get(content_type, self.default)
 
-    def decode(self, body: bytes, properties: Mapping[str, Any]) -> Any:
-        """Decode a body by its content type.
+    def decoder(self, accept: Iterable[str] | None = None) -> Decoder:
+        """Give what decodes messages that need not come from a service of this framework.
+
+        Bodies that no serializer has made are handed on as texts, or as bytes.
+
+        Args:
+            accept: Names of serializers, and content types; None is ``ACCEPT``.
 
         Raises:
-            MalformedRequest: The content type is not accepted, or the body does not fit it.
+            ConfigError: One of them is not known.
         """
-        content_type = properties.get("content_type")
-        codec = self._accepted.get(content_type or "")
-        if codec is None:
-            accepted = ", ".join(self._accepted)
-            raise MalformedRequest(f"content type {content_type!r} is not accepted here, only: {accepted}")
-        try:
-            headers = properties.get("headers")
-            if headers and "compression" in headers:
-                body = compression.decompress(body, headers["compression"])
-            return codec.loads(body)
-        except Exception as exc:
-            raise MalformedRequest(f"the body cannot be decoded as {content_type}: {exc}") from exc
+        codecs = [*self._accepted.values()] if accept is None else []
+        raw_types = list(RAW_TYPES)
+        for name in accept or ():
+            known = self._name_of(name) if "/" in name else name
+            if known is None:
+                raw_types.append(name)
+            else:
+                codecs.append(self.named(known))
+        return Decoder(codecs, raw_types, self.config.max_message_size)
+
+    def _name_of(self, content_type: str) -> str | None:
+        """Give the name of the serializer for a content type."""
+        for name, description in self.config.serializers.items():
+            if description.get("content_type", f"application/x-{name}") == content_type:
+                return name
+        known: str | None = serialization.registry.type_to_name.get(content_type)
+        return known

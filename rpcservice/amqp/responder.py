@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from rpcservice.amqp.codec import Codec, Codecs
+from rpcservice.amqp.compression import find_compression
 from rpcservice.amqp.connection import AmqpConnection, connection_key
 from rpcservice.amqp.link import Delivery, Message
 from rpcservice.amqp.message import APP_ID, PERSISTENT, TRANSIENT, check_size, properties_for
@@ -11,7 +12,7 @@ from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.context import new_id
 from rpcservice.core.faults import error_to_data
 from rpcservice.core.resource import Resource
-from rpcservice.errors import MessageTooLarge, UnserializableValueError
+from rpcservice.errors import MessageTooLarge, MissingExtra, UnserializableValueError
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +74,10 @@ class Responder(Resource):
             return None
         is_ours = request.properties.get("app_id") == APP_ID
         properties = properties_for(codec, delivery_mode=TRANSIENT if is_ours else PERSISTENT)
+        headers = request.properties.get("headers")
         properties["headers"] = {}
+        if headers and "compression" in headers:
+            body = self._packed(headers["compression"], body, properties["headers"])
         properties["message_id"] = new_id()
         if "correlation_id" in request.properties:
             properties["correlation_id"] = request.properties["correlation_id"]
@@ -83,6 +87,15 @@ class Responder(Resource):
         message.channel = request.channel if goes_with_ack else None
         message.on_done = None if goes_with_ack else Settlement(request)
         return message
+
+    def _packed(self, name: object, body: bytes, headers: dict[str, Any]) -> bytes:
+        """Compress a reply as its request was, if that is possible; note it in the reply's headers."""
+        try:
+            compression = find_compression(name)
+        except (ValueError, MissingExtra):
+            return body  # which says so
+        headers["compression"] = compression.content_type
+        return compression.pack(body)
 
     def send(self, message: Message) -> None:
         """Send a reply on the channel that is to ack the request, or with a confirm."""
