@@ -12,12 +12,12 @@ E = TypeVar("E", bound=type[Exception])
 _NAMEKO = "nameko.exceptions"
 _SHARED_WITH_NAMEKO = ("MalformedRequest", "MethodNotFound", "IncorrectSignature", "UnserializableValueError")
 
-_by_path: dict[str, type[Exception]] = {
+registry: dict[str, type[Exception]] = {
     f"{home}.{name}": getattr(errors, name)
     for name in _SHARED_WITH_NAMEKO[:3]
     for home in (_NAMEKO, "rpcservice.errors")
 }
-_by_path["rpcservice.errors.MessageTooLarge"] = errors.MessageTooLarge
+registry["rpcservice.errors.MessageTooLarge"] = errors.MessageTooLarge
 _by_code: dict[str, type[Exception]] = {}
 
 
@@ -59,7 +59,7 @@ def deserialize_to_instance(cls: Any = None, /, *, code: str | None = None) -> A
                 )
             _by_code[stable] = target
             cast(Any, target).code = stable
-        _by_path[module_path(target)] = target
+        registry[module_path(target)] = target
         return target
 
     return register if cls is None else register(cls)
@@ -125,7 +125,7 @@ def error_from_data(data: object) -> Exception:
         unserializable = UnserializableValueError()
         unserializable.value = str(data.get("value")).removeprefix("Unserializable value: `").removesuffix("`")
         return unserializable
-    cls = _by_code.get(str(data.get("code"))) or _by_path.get(str(path))
+    cls = _by_code.get(str(data.get("code"))) or registry.get(str(path))
     if cls is not None:
         try:
             error = cls(*args)

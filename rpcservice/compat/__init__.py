@@ -1,0 +1,1 @@
+"""Layers that let code written for other frameworks run on this one."""

@@ -1,0 +1,138 @@
+"""nameko's configuration: the global mapping of version 3, and settings that can be read as nameko's mapping too."""
+
+from collections import UserDict
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from functools import wraps
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from rpcservice.config import Settings, make_settings
+from rpcservice.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OWN_SECTION = "rpcservice"
+"""The key under which keys that nameko does not know are looked for."""
+
+NAMEKO_KEYS = frozenset(
+    (
+        "ACCEPT",
+        "AMQP_SSL",
+        "AMQP_URI",
+        "AUTO_DELETE_EVENT_EXCHANGES",
+        "DECLARE_EVENT_EXCHANGES",
+        "HEARTBEAT",
+        "LOGGING",
+        "LOGIN_METHOD",
+        "PREFETCH_COUNT",
+        "SERIALIZERS",
+        "TRANSPORT_OPTIONS",
+        "WEB_SERVER_ADDRESS",
+        "max_workers",
+        "parent_calls_tracked",
+        "rpc_exchange",
+        "serializer",
+    )
+)
+_DEFAULTS = {"rpc_timeout": None}
+"""What holds here where nothing is said: a nameko service waits for a reply as long as it takes."""
+
+
+class Config(UserDict[str, Any]):
+    """A mapping from configuration keys to values, for the whole process (nameko 3)."""
+
+    def setup(self, config: Mapping[str, Any]) -> None:
+        """Put another configuration in the place of this one."""
+        self.data.clear()
+        self.data.update(config)
+
+    def patch(self, context_config: Mapping[str, Any], clear: bool = False) -> "ConfigPatch":
+        """Give a context manager, which is a decorator too, with which other values hold for a while.
+
+        Args:
+            context_config: The values.
+            clear: Whether they take the place of all others, instead of being laid over them.
+        """
+        return ConfigPatch(self, context_config, clear)
+
+
+class ConfigPatch:
+    """Lays values over a configuration, until it is stopped."""
+
+    def __init__(self, config: Config, values: Mapping[str, Any], clear: bool) -> None:
+        self._config = config
+        self._values = values
+        self._clear = clear
+        self._before: list[dict[str, Any]] = []
+
+    def start(self) -> None:
+        """Lay the values over the configuration."""
+        self._before.append(deepcopy(self._config.data))
+        if self._clear:
+            self._config.data.clear()
+        self._config.data.update(self._values)
+
+    def stop(self) -> None:
+        """Restore what held before."""
+        self._config.setup(self._before.pop())
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def __call__(self, function: F) -> F:
+        """Have the values hold while a function runs."""
+
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return wrapper  # type: ignore[return-value]  # wraps keeps the signature
+
+
+config = Config()
+"""The one configuration of the process, as ``nameko.config``."""
+
+
+@dataclass(frozen=True, eq=False)
+class NamekoSettings(Settings, Mapping[str, Any]):
+    """Settings that extensions of nameko's can read as the mapping that they know."""
+
+    def __getitem__(self, key: str) -> Any:
+        return self.raw[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.raw)
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def copy(self) -> dict[str, Any]:
+        """Give the mapping as a dictionary of its own."""
+        return dict(self.raw)
+
+
+def read_settings(given: Mapping[str, Any] | Settings | None = None) -> NamekoSettings:
+    """Give the settings that a nameko configuration stands for.
+
+    Args:
+        given: A configuration; None for the global one.
+
+    Raises:
+        ConfigError: A value is wrong.
+    """
+    if isinstance(given, NamekoSettings):
+        return given
+    raw: Mapping[str, Any] = given.raw if isinstance(given, Settings) else (config.data if given is None else given)
+    own = raw.get(OWN_SECTION) or {}
+    if not isinstance(own, Mapping):
+        raise ConfigError(f"configuration: {OWN_SECTION} is {own!r}; give a mapping from keys to values")
+    known = {key: value for key, value in raw.items() if key in NAMEKO_KEYS and value is not None}
+    settings = make_settings({**_DEFAULTS, **known, **own})
+    values = {field.name: getattr(settings, field.name) for field in fields(Settings)}
+    return NamekoSettings(**{**values, "raw": MappingProxyType(raw)})

@@ -1,0 +1,213 @@
+"""nameko's containers: the order of a worker's steps, and what extensions find there."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rpcservice.compat.nameko._config import config as global_config
+from rpcservice.compat.nameko._config import read_settings
+from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled
+from rpcservice.compat.nameko.extensions import DependencyProvider
+from rpcservice.compat.nameko.utils import import_from_path
+from rpcservice.config import Settings
+from rpcservice.core import container, context, worker
+from rpcservice.core.context import new_id
+from rpcservice.core.resource import Resources
+from rpcservice.core.worker import Stage, WorkerPlan
+from rpcservice.errors import DeclarationError
+
+HandleResult = Callable[["WorkerContext", Any, Any], tuple[Any, Any]]
+"""Called with a worker's context, result and exc_info; gives the result and exc_info that providers are to see."""
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerContext(context.WorkerContext):
+    """One call of one entrypoint, made as nameko makes it.
+
+    Args:
+        container: The container that runs it.
+        service: The service instance; None where it is still to be made.
+        entrypoint: The entrypoint that fired.
+        args: Positional arguments of the method.
+        kwargs: Keyword arguments of the method.
+        data: What came with the call.
+    """
+
+    handle_result: HandleResult | None = None
+
+    def __init__(
+        self,
+        container: Any,
+        service: Any,
+        entrypoint: Any,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        *,
+        message: Any = None,
+    ) -> None:
+        super().__init__(container, entrypoint, tuple(args or ()), kwargs, data, message)
+        self.service = service
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What came with the call, and what is sent on: the same dictionary as ``context_data``."""
+        return self.context_data
+
+    @property
+    def origin_call_id(self) -> str | None:  # type: ignore[override]  # nameko gives nothing for a first call
+        """The id of the first call that is still tracked; None when this is the first."""
+        return self.call_id_stack[0] if len(self.call_id_stack) > 1 else None
+
+
+def exc_info_of(error: BaseException | None) -> Any:
+    """Give an exception as the triple of :func:`sys.exc_info`, or None."""
+    return None if error is None else (type(error), error, error.__traceback__)
+
+
+def handle_result(plan: WorkerPlan, ctx: context.WorkerContext) -> None:
+    """Have the entrypoint send the outcome; it may replace it for the providers, which come after."""
+    handle: HandleResult | None = getattr(ctx, "handle_result", None)
+    if handle is None:
+        worker.encode(plan, ctx)
+        worker.settle(plan, ctx)
+        return
+    result, exc_info = handle(ctx, ctx.result, exc_info_of(ctx.error))  # type: ignore[arg-type]  # made by our container
+    ctx.result = result
+    ctx.error = exc_info[1] if exc_info else None
+    ctx.settled = True
+
+
+def hand_result(plan: WorkerPlan, ctx: context.WorkerContext) -> None:
+    """Run ``worker_result`` of every provider; the caller has its answer already, so errors are only logged."""
+    exc_info = exc_info_of(ctx.error)
+    for hook in plan.results:
+        is_theirs = isinstance(getattr(hook, "__self__", None), DependencyProvider)
+        try:
+            hook(ctx, ctx.result, exc_info if is_theirs else ctx.error)
+        except Exception:
+            _log.exception("worker_result failed after %s", ctx.call_id)
+
+
+class ServiceContainer(container.ServiceContainer):
+    """Hosts one service of nameko's.
+
+    Args:
+        service_cls: The service class.
+        config: A configuration; None for the global one.
+        resources: Those of the runner.
+        hooks: Around-hooks.
+
+    Raises:
+        ConfigurationError: The class has no usable name, or a setting is wrong.
+    """
+
+    stages: Sequence[Stage] = (
+        worker.inject,
+        worker.set_up,
+        worker.call,
+        handle_result,
+        hand_result,
+        worker.tear_down,
+    )
+
+    def __init__(
+        self,
+        service_cls: type,
+        config: Mapping[str, Any] | Settings | None = None,
+        *,
+        resources: Resources | None = None,
+        hooks: Sequence[object] = (),
+    ) -> None:
+        get_service_name(service_cls)
+        try:
+            super().__init__(service_cls, read_settings(config), resources=resources, hooks=hooks)
+        except DeclarationError as exc:
+            raise ConfigurationError(str(exc)) from exc
+        self.serializer = self.config.serializer
+        self.accept = list(self.config.accept) or [self.serializer]
+
+    @property
+    def interface(self) -> "ServiceContainer":
+        """What extensions get of this container: all of it."""
+        return self
+
+    def spawn_worker(
+        self,
+        entrypoint: Any,
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        context_data: Mapping[str, Any] | None = None,
+        handle_result: HandleResult | None = None,
+        *,
+        message: Any = None,
+    ) -> WorkerContext:
+        """Have a worker run the entrypoint's method as soon as one is free; never waits.
+
+        Args:
+            entrypoint: The bound entrypoint that fires.
+            args: Positional arguments of the method.
+            kwargs: Keyword arguments of the method.
+            context_data: What came with the call.
+            handle_result: Called with the outcome; gives the one that providers are to see.
+            message: What is given back when the worker does not finish.
+
+        Raises:
+            ContainerBeingKilled: The container takes no more work.
+        """
+        if self.pool.refuses(entrypoint.stop_phase):
+            raise ContainerBeingKilled(f"service {self.service_name!r} takes no more work")
+        ctx = WorkerContext(self, None, entrypoint, args, kwargs, context_data, message=message)
+        ctx.handle_result = handle_result
+        self.pool.submit(ctx)
+        return ctx
+
+    def run_worker(
+        self,
+        entrypoint: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        context_data: Mapping[str, Any] | None = None,
+        message: Any = None,
+        wait: float | None = None,
+        handle_result: HandleResult | None = None,
+    ) -> WorkerContext:
+        """Run the entrypoint's method in the calling greenlet, as one of the workers."""
+        ctx = WorkerContext(self, None, entrypoint, args, kwargs, context_data, message=message)
+        ctx.handle_result = handle_result
+        self.pool.run_here(ctx, wait)
+        return ctx
+
+    def kill(self, error: Any = None) -> None:
+        """End without waiting.
+
+        Args:
+            error: Why, as an exception or as the triple of ``sys.exc_info()``; ``wait`` raises it.
+        """
+        super().kill(error[1] if isinstance(error, tuple) else error)
+
+
+def get_service_name(service_cls: type) -> str:
+    """Give the name of a service class.
+
+    Raises:
+        ConfigurationError: It has none, or one that is no text.
+    """
+    name = getattr(service_cls, "name", None)
+    if isinstance(name, str):
+        return name
+    place = f"{service_cls.__module__}.{service_cls.__name__}"
+    if name is None:
+        raise ConfigurationError(f'Service class must define a `name` attribute ({place}), such as name = "orders"')
+    raise ConfigurationError(f"Service name attribute must be a string ({place}.name), not {name!r}")
+
+
+def get_container_cls(config: Mapping[str, Any] | None = None) -> type[ServiceContainer]:
+    """Give the container class that the key ``SERVICE_CONTAINER_CLS`` names, else :class:`ServiceContainer`."""
+    path = (global_config if config is None else config).get("SERVICE_CONTAINER_CLS")
+    return import_from_path(path) or ServiceContainer
+
+
+new_call_id = new_id

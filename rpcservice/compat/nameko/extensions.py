@@ -1,0 +1,166 @@
+"""nameko's extension API: declared as there, bound by a second call of the constructor, hosted by our containers."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Self
+
+from rpcservice.core import dependency, entrypoint, extension
+from rpcservice.core.container import ServiceContainer
+from rpcservice.core.context import WorkerContext
+from rpcservice.core.entrypoint import DECLARATIONS, declare
+from rpcservice.core.extension import ProviderCollector as ProviderCollector
+
+ENTRYPOINT_EXTENSIONS_ATTR = DECLARATIONS
+
+
+class Extension(extension.Extension):
+    """Base of all extensions; ``container`` is the container that it is bound to, or None."""
+
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    _container: Any = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note the arguments: a container makes its own instance with the same."""
+        declared = super().__new__(cls)
+        declared._arguments = (args, kwargs)
+        return declared
+
+    @property
+    def container(self) -> Any:
+        """The container, or None for a declaration."""
+        return self._container
+
+    @container.setter
+    def container(self, container: Any) -> None:
+        self._container = container
+
+    def is_bound(self) -> bool:
+        """Say whether this belongs to a container."""
+        return self._container is not None
+
+    def clone(self) -> Self:
+        """Give another one, made with the same arguments."""
+        args, kwargs = self._arguments
+        return type(self)(*args, **kwargs)
+
+    def bind(self, container: Any, attr_name: str = "") -> Self:
+        """Give a copy of this declaration that belongs to a container.
+
+        Raises:
+            RuntimeError: This one is bound already.
+        """
+        if self.is_bound():
+            raise RuntimeError(f"{self!r} is bound already; bind the declaration instead")
+        bound = self.clone()
+        bound._container = container
+        # An extension may keep something else under this name, which only our own transports look at.
+        if "host" not in vars(bound):
+            bound.host = container
+        if attr_name:
+            bound.attr_name = attr_name
+        # A stand-in for a container, as tests have them, keeps no list of what it hosts.
+        bind_part = container.bind_part if isinstance(container, ServiceContainer) else _bind_to(container)
+        for name, part in list(bound.parts()):
+            setattr(bound, name, bind_part(part, name))
+        return bound
+
+    def parts(self) -> Iterator[tuple[str, extension.Extension]]:
+        """Give the extensions that this one declares as attributes."""
+        for name, part in super().parts():
+            if not (isinstance(part, Extension) and part.is_bound()):
+                yield name, part
+
+
+def _bind_to(container: Any) -> Callable[[Any, str], Any]:
+    return lambda part, name: part.bind(container, name)
+
+
+class SharedExtension(Extension, extension.SharedExtension):
+    """An extension of which each container has one for each ``sharing_key``."""
+
+    @property
+    def sharing_key(self) -> Any:
+        """Which declarations stand for the same instance; by default those of a class."""
+        return type(self)
+
+    def bind(self, container: Any, attr_name: str = "") -> Self:
+        """Give the container's one instance."""
+        shared: dict[Hashable, Self] = container.shared_extensions
+        known = shared.get(self.sharing_key)
+        if known is None:
+            known = super().bind(container, attr_name)
+            shared[self.sharing_key] = known
+        return known
+
+
+class DependencyProvider(Extension, dependency.DependencyProvider):
+    """Base of what services are given; ``worker_result`` gets the error as a triple."""
+
+    def worker_result(self, worker_ctx: WorkerContext, result: Any = None, exc_info: Any = None) -> None:
+        """Called when the caller has its answer, for every worker of the service."""
+
+    def __repr__(self) -> str:
+        return _describe(self, self.attr_name)
+
+
+class Entrypoint(Extension, entrypoint.Entrypoint):
+    """Base of what fires methods.
+
+    Args:
+        expected_exceptions: Exception classes that the method may raise as part of its contract.
+        sensitive_arguments: What ``get_redacted_args`` is to hide.
+        sensitive_variables: The same, under its name before nameko 2.9.
+        kwargs: ``concurrency`` of our own.
+    """
+
+    def __init__(
+        self,
+        expected_exceptions: Any = (),
+        sensitive_arguments: Any = (),
+        *,
+        sensitive_variables: Any = (),
+        **kwargs: Any,
+    ) -> None:
+        if sensitive_variables:
+            warnings.warn("sensitive_variables is called sensitive_arguments", DeprecationWarning, stacklevel=2)
+        super().__init__(
+            expected_exceptions=expected_exceptions,
+            sensitive_arguments=sensitive_arguments or sensitive_variables,
+            **kwargs,
+        )
+
+    def __repr__(self) -> str:
+        return _describe(self, self.method_name)
+
+
+def _describe(bound: Extension, name: str) -> str:
+    owner = f"{bound.container.service_name}.{name}" if bound.is_bound() else "unbound"
+    return f"<{type(bound).__name__} [{owner}] at {id(bound):#x}>"
+
+
+def register_entrypoint(fn: Any, entrypoint: Entrypoint) -> None:
+    """Note an entrypoint on a function, as its decorator does."""
+    declare(fn, entrypoint)
+
+
+def is_extension(obj: object) -> bool:
+    """Say whether an object is an extension."""
+    return isinstance(obj, extension.Extension)
+
+
+def is_dependency(obj: object) -> bool:
+    """Say whether an object is a dependency provider."""
+    return isinstance(obj, dependency.DependencyProvider)
+
+
+def is_entrypoint(obj: object) -> bool:
+    """Say whether an object is an entrypoint."""
+    return isinstance(obj, entrypoint.Entrypoint)
+
+
+def iter_extensions(extension: Any) -> Iterator[Any]:
+    """Give the extensions below one, the inmost first."""
+    for _, part in inspect.getmembers(extension, is_extension):
+        yield from iter_extensions(part)
+        yield part

@@ -1,0 +1,52 @@
+"""nameko's runner, with the configuration as an argument (2.x) or global (3.x)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rpcservice.compat.nameko._config import read_settings
+from rpcservice.compat.nameko.containers import get_container_cls
+from rpcservice.config import Settings
+from rpcservice.core import runner
+
+
+class ServiceRunner(runner.ServiceRunner):
+    """Runs several services as one.
+
+    Args:
+        config: A configuration; None for the global one.
+        hooks: Around-hooks for every service.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | Settings | None = None, *, hooks: Sequence[object] = ()) -> None:
+        settings = read_settings(config)
+        self.container_cls = get_container_cls(settings)
+        super().__init__(settings, hooks=hooks)
+
+    @property
+    def containers(self) -> Any:
+        """The containers."""
+        return self.service_map.values()
+
+
+@contextmanager
+def run_services(*config_and_services: Any, kill_on_exit: bool = False) -> Iterator[ServiceRunner]:
+    """Run services for the time of a ``with`` block; gives the runner.
+
+    Args:
+        config_and_services: Service classes; before them, as in nameko 2, a configuration.
+        kill_on_exit: Kill them at the end instead of stopping them in order.
+    """
+    services = list(config_and_services)
+    config = services.pop(0) if services and isinstance(services[0], Mapping) else None
+    runner = ServiceRunner(config)
+    for service in services:
+        runner.add_service(service)
+    runner.start()
+    try:
+        yield runner
+    except BaseException:
+        runner.kill()
+        raise
+    end = runner.kill if kill_on_exit else runner.stop
+    end()
