@@ -70,13 +70,17 @@ class JsonProcess:
         """Give the lines so far that have these items."""
         return [line for line in list(self.lines) if items.items() <= line.items()]
 
-    def ask(self, timeout: float = 20, **request: Any) -> Line:
-        """Write a request as a line of JSON and wait for the line that answers it."""
+    def send(self, **request: Any) -> int:
+        """Write a request as a line of JSON; gives the id that its answer will have."""
         self._ids += 1
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({**request, "id": self._ids}).encode() + b"\n")
         self._process.stdin.flush()
-        return self.wait_for(timeout, id=self._ids)
+        return self._ids
+
+    def ask(self, timeout: float = 20, **request: Any) -> Line:
+        """Send a request and wait for the line that answers it."""
+        return self.wait_for(timeout, id=self.send(**request))
 
     @property
     def pid(self) -> int:
