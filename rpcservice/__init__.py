@@ -24,6 +24,7 @@ _HOMES = {
         "CommandError",
         "ConfigError",
         "ConnectionLost",
+        "ConnectionNotFound",
         "ContainerBeingKilled",
         "DeclarationError",
         "ExtensionNotFound",
@@ -42,6 +43,7 @@ _HOMES = {
         "UndeliverableMessage",
         "UnknownService",
         "UnserializableValueError",
+        "WebSocketRefused",
         "WorkerPoolFull",
     ),
     "rpcservice.timers": ("timer",),
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import CommandError as CommandError
     from rpcservice.errors import ConfigError as ConfigError
     from rpcservice.errors import ConnectionLost as ConnectionLost
+    from rpcservice.errors import ConnectionNotFound as ConnectionNotFound
     from rpcservice.errors import ContainerBeingKilled as ContainerBeingKilled
     from rpcservice.errors import DeclarationError as DeclarationError
     from rpcservice.errors import ExtensionNotFound as ExtensionNotFound
@@ -101,6 +104,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import UndeliverableMessage as UndeliverableMessage
     from rpcservice.errors import UnknownService as UnknownService
     from rpcservice.errors import UnserializableValueError as UnserializableValueError
+    from rpcservice.errors import WebSocketRefused as WebSocketRefused
     from rpcservice.errors import WorkerPoolFull as WorkerPoolFull
     from rpcservice.timers import timer as timer
     from rpcservice.web.http import http as http

@@ -65,6 +65,13 @@ class Settings:
     http_max_connections: int = 1000
     http_keep_alive: float = 30
     http_queue_timeout: float = 10
+    websocket_path: str = "/ws"
+    websocket_origins: tuple[str, ...] = ()
+    websocket_ping_interval: float = 20
+    websocket_max_message_size: int = 8 * MEBIBYTE
+    websocket_send_buffer: int = MEBIBYTE
+    websocket_compression: bool = True
+    websocket_broadcast: str = "auto"
     log_format: str = "text"
     logging: Mapping[str, Any] | None = None
     services: tuple[str, ...] = ()
@@ -168,6 +175,10 @@ def _check_address(value: Any) -> str:
 
 
 _TEXT = Kind("a text", lambda value: _require(isinstance(value, str) and bool(value), value))
+_PATH = Kind(
+    "a path that begins with a slash",
+    lambda value: _require(isinstance(value, str) and value.startswith("/"), value),
+)
 _BOOLEAN = Kind("true or false", lambda value: _require(isinstance(value, bool), value))
 _LOGIN = _one_of("PLAIN", "AMQPLAIN", "EXTERNAL", "GSSAPI")
 _MAPPING = Kind("a mapping", lambda value: dict(_require(isinstance(value, Mapping), value)))
@@ -220,6 +231,25 @@ KEYS: tuple[Key, ...] = (
     Key("http_max_connections", _integer(1), "HTTP connections at a time."),
     Key("http_keep_alive", _seconds(allow_zero=True), "How long an idle HTTP connection is kept; 0 keeps none."),
     Key("http_queue_timeout", _seconds(allow_zero=True), "How long a request waits for a worker before it gets 503."),
+    Key("websocket_path", _PATH, "Where websockets are opened."),
+    Key(
+        "websocket_origins",
+        _NAMES,
+        "Origins of other pages that may open websockets, such as https://shop.example; * is any.",
+    ),
+    Key(
+        "websocket_ping_interval",
+        _seconds(allow_zero=True),
+        "A websocket that is silent for so long is pinged, and closed after twice as long; 0 pings none.",
+    ),
+    Key("websocket_max_message_size", _integer(1), "The largest message of a websocket's client, in bytes."),
+    Key("websocket_send_buffer", _integer(1), "What may wait for a slow websocket before it is closed, in bytes."),
+    Key("websocket_compression", _BOOLEAN, "Compress messages to and from websockets that can do so."),
+    Key(
+        "websocket_broadcast",
+        _one_of("auto", "broker", "process"),
+        "Who gets a broadcast: websockets of all processes on the broker, or of this one; auto goes by AMQP_URI.",
+    ),
     Key("log_format", _one_of("text", "json"), "Log lines to read, or one JSON object a line."),
     Key("LOGGING", _optional(_MAPPING), "A configuration for logging.config.dictConfig, instead of log_format."),
     Key("services", _NAMES, "What `rpcservice run` starts when it is given nothing: modules or files."),

@@ -20,6 +20,7 @@
     │       ├── MessageTooLarge         not sent: a part is over its limit
     │       └── UndeliverableMessage    a mandatory message that no queue took
     ├── UnserializableValueError        a value that the serializer cannot encode
+    ├── WebSocketRefused                on_connect turns a websocket away, with a close code
     └── RpcError
         ├── UnknownService              nothing listens for that service
         ├── RpcTimeout                  no reply within the time-out
@@ -27,6 +28,7 @@
         └── BadRequest
             ├── MalformedRequest        a body that is no request
             ├── MethodNotFound          the service has no such method
+            ├── ConnectionNotFound      no websocket has this id, or not any more
             └── IncorrectSignature      arguments that do not fit the method
 """
 
@@ -165,6 +167,25 @@ class UnserializableValueError(RpcServiceError):
         return f"Unserializable value: `{self.value}`"
 
 
+class WebSocketRefused(RpcServiceError):
+    """Raised by methods of ``on_connect`` to turn a websocket away; its page sees the code and the reason.
+
+    Attributes:
+        code: The close code, from 3000 to 4999; or 1008 for a policy, 1013 for "try again later".
+        reason: Why, in at most 123 bytes.
+    """
+
+    def __init__(self, code: int = 1008, reason: str = "") -> None:
+        if code not in (1000, 1008, 1013) and not 3000 <= code <= 4999:
+            raise ValueError(f"the close code {code!r} cannot be sent; give 1008, 1013, or one from 3000 to 4999")
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the websocket is closed with code {self.code}{f': {self.reason}' if self.reason else ''}"
+
+
 class RpcError(RpcServiceError):
     """Base of the ways in which an RPC call fails."""
 
@@ -248,6 +269,10 @@ class MethodNotFound(BadRequest):
         owner = f"service {self.service_name!r}" if self.service_name else "the service"
         text = f"{owner} has no @rpc method {self.method_name!r}"
         return f"{text}; it has: {', '.join(self.names)}" if self.names else text
+
+
+class ConnectionNotFound(BadRequest):
+    """Raised when no websocket of this process has the id given; it may have been closed meanwhile."""
 
 
 class IncorrectSignature(BadRequest):

@@ -10,11 +10,17 @@ from rpcservice.errors import DeclarationError, MethodNotFound, RemoteError, Uns
 E = TypeVar("E", bound=type[Exception])
 
 _NAMEKO = "nameko.exceptions"
-_SHARED_WITH_NAMEKO = ("MalformedRequest", "MethodNotFound", "IncorrectSignature", "UnserializableValueError")
+_SHARED_WITH_NAMEKO = (
+    "MalformedRequest",
+    "MethodNotFound",
+    "IncorrectSignature",
+    "ConnectionNotFound",
+    "UnserializableValueError",
+)
 
 registry: dict[str, type[Exception]] = {
     f"{home}.{name}": getattr(errors, name)
-    for name in _SHARED_WITH_NAMEKO[:3]
+    for name in _SHARED_WITH_NAMEKO[:-1]
     for home in (_NAMEKO, "rpcservice.errors")
 }
 registry["rpcservice.errors.MessageTooLarge"] = errors.MessageTooLarge
