@@ -1,10 +1,14 @@
 """A command line in a process of its own."""
 
+import os
 import signal
 import subprocess
+import sys
 import threading
 from time import monotonic
 from typing import Any
+
+from pexpect.fdpexpect import fdspawn
 
 Result = subprocess.CompletedProcess[str]
 
@@ -63,3 +67,31 @@ class Running:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
+
+
+# Only its own process can take a terminal; forking here to do so would fork eventlet's hub.
+TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+class Terminal:
+    """A command on a terminal of its own, where keys are pressed and screens are read: ``screen.expect_exact("$ ")``."""
+
+    def __init__(self, command: list[str], **options: Any) -> None:
+        master, slave = os.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", TAKE_TERMINAL, *command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            **options,
+        )
+        os.close(slave)
+        self.screen = fdspawn(master, encoding="utf-8", timeout=30)
+
+    def close(self) -> None:
+        """See it gone."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(30)
+        self.screen.close()
