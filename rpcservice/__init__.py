@@ -1,5 +1,6 @@
 """Services that talk by RPC and events. Names are resolved when they are first used; importing patches nothing."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -123,3 +124,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+if os.environ.get("RPCSERVICE_NAMEKO", "").lower() not in ("", "0", "false", "no"):
+    import_module("rpcservice.compat.nameko").install()

@@ -38,11 +38,14 @@ LAYERS = (GROUND, (*CORE, "core"), TRANSPORTS, FRONT)
 # For wiring whole services, and no business of a transport.
 HIGH_CORE = ("core.container", "core.runner", "core.lifecycle", "core.pool")
 
+# May switch the stand-in for nameko on.
+SWITCHES = ("cli", "testing.plugin", "testing.patch", "")
+
 ALLOWED_IN = {
-    "kombu": ("amqp",),
-    "amqp": ("amqp",),
+    "kombu": ("amqp", "compat.nameko.amqp", "compat.nameko.messaging"),
+    "amqp": ("amqp", "compat.nameko.amqp"),
     "vine": ("amqp",),
-    "werkzeug": ("web",),
+    "werkzeug": ("web", "compat.nameko.web"),
     "wsproto": ("web", "testing.websocket"),
     "eventlet": ("concurrency.greenlets", "web.server", "cli.run", "cli.backdoor_server", "testing.patch"),
     "greenlet": ("concurrency.greenlets",),
@@ -189,6 +192,16 @@ def test_transports_see_a_host_and_no_container() -> None:
         str(found)
         for found, name in own_imports()
         if is_under(found.importer, TRANSPORTS) and is_under(name, HIGH_CORE) and not found.is_for_types
+    ]
+    assert wrong == []
+
+
+def test_only_what_switches_it_on_knows_the_stand_in_for_nameko() -> None:
+    """The layer is apart: it can be changed, or left out, without a look at anything else."""
+    wrong = [
+        str(found)
+        for found, name in own_imports()
+        if is_under(name, ("compat",)) and not is_under(found.importer, ("compat", *SWITCHES))
     ]
     assert wrong == []
 

@@ -8,6 +8,7 @@ line and the pytest plugin, which switch it on, knows of it.
 import sys
 from typing import TYPE_CHECKING, Any
 
+from rpcservice.compat.nameko import _logging
 from rpcservice.compat.nameko._finder import NamekoFinder
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ def install() -> None:
         )
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
+        _logging.connect()
 
 
 def uninstall() -> None:
     """Have ``import nameko`` look for nameko itself again; what has been imported stays in use where it is."""
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
+        _logging.disconnect()
     for name in [name for name in sys.modules if name == "nameko" or name.startswith("nameko.")]:
         if sys.modules[name].__name__.startswith(__name__):
             del sys.modules[name]

@@ -1,0 +1,25 @@
+"""Has what rpcservice logs come to handlers and levels that were configured for nameko's loggers."""
+
+import logging
+
+_HOMES = {
+    "rpcservice": "nameko",
+    "rpcservice.amqp.connection": "nameko.messaging",
+    "rpcservice.core.container": "nameko.containers",
+    "rpcservice.core.runner": "nameko.runners",
+    "rpcservice.core.worker": "nameko.containers",
+    "rpcservice.web.server": "nameko.web.server",
+}
+
+
+def connect() -> None:
+    """Put nameko's loggers above ours; records keep the names of our loggers."""
+    for ours, theirs in _HOMES.items():
+        logging.getLogger(ours).parent = logging.getLogger(theirs)
+
+
+def disconnect() -> None:
+    """Put our loggers back below each other."""
+    for ours in _HOMES:
+        logging.getLogger(ours).parent = logging.getLogger("rpcservice")
+    logging.getLogger("rpcservice").parent = logging.getLogger()
