@@ -106,6 +106,22 @@ def _split(ctx: click.Context, param: click.Parameter, values: Sequence[str]) ->
     return pairs
 
 
+def backdoor_address(text: str) -> str:
+    """Give a ``[HOST:]PORT`` of the command line with its host, localhost unless another is named.
+
+    Raises:
+        CommandError: It is no address.
+    """
+    from rpcservice.config import parse_address
+
+    address = text if ":" in text else f"localhost:{text}"
+    try:
+        parse_address(address)
+    except ConfigError as exc:
+        raise CommandError(str(exc)) from exc
+    return address
+
+
 def read_settings(config: str | Path | None, define: Sequence[tuple[str, str]], broker: str | None) -> "Settings":
     """Give the settings that a command line asks for.
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from rpcservice import __version__
+from rpcservice.cli.backdoor import backdoor
 from rpcservice.cli.call import call
 from rpcservice.cli.emit import emit
 from rpcservice.cli.run import run
@@ -60,5 +61,5 @@ def main(ctx: click.Context) -> None:
         ctx.exit(2)
 
 
-for command in (run, call, emit, show_config, test):
+for command in (run, call, emit, backdoor, show_config, test):
     main.add_command(command)

@@ -2,12 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from rpcservice.cli.common import Command, config_options, is_debug, read_settings
+from rpcservice.cli.common import Command, backdoor_address, config_options, is_debug, read_settings
 from rpcservice.errors import CommandError, RpcServiceError
 
 if TYPE_CHECKING:
@@ -26,11 +27,13 @@ def patch() -> None:
 
 @click.command(cls=Command)
 @click.argument("targets", nargs=-1, metavar="[MODULE[:CLASS] | FILE.py[:CLASS]]...")
+@click.option("--backdoor-port", metavar="[HOST:]PORT", help="Serve a Python console there; see rpcservice backdoor.")
 @config_options
 @click.pass_context
 def run(
     ctx: click.Context,
     targets: Sequence[str],
+    backdoor_port: str | None,
     config: str | None,
     define: Sequence[tuple[str, str]],
     broker: str | None,
@@ -55,6 +58,7 @@ def run(
     from rpcservice.cli.services import find_services
     from rpcservice.cli.serving import Serving
 
+    address = None if backdoor_port is None else backdoor_address(backdoor_port)
     names = targets or settings.services
     if not names:
         raise CommandError("nothing to run; name a module or a file, or give -c FILE with a list under services")
@@ -62,7 +66,8 @@ def run(
     for service in find_services(names):
         runner.add_service(service)
     try:
-        was_orderly = Serving(runner, lambda: _announce(runner)).run()
+        with _backdoor(runner, address) as backdoor:
+            was_orderly = Serving(runner, lambda: _announce(runner, backdoor)).run()
     except RpcServiceError as exc:
         # No mistake on the command line any more, whatever it is.
         raise click.ClickException(str(exc)) from exc
@@ -70,13 +75,29 @@ def run(
         raise click.ClickException("killed by a second signal; unfinished work went back to its queues")
 
 
-def _announce(runner: "ServiceRunner") -> None:
+@contextmanager
+def _backdoor(runner: "ServiceRunner", address: str | None) -> Iterator[str | None]:
+    """Serve the backdoor, where one is asked for; gives its address, the port as it came out."""
+    if address is None:
+        yield None
+        return
+    from rpcservice.cli.backdoor_server import BackdoorServer
+
+    names = {"runner": runner, "services": runner.containers, "config": runner.config}
+    with BackdoorServer(address, names) as server:
+        yield server.address
+
+
+def _announce(runner: "ServiceRunner", backdoor: str | None) -> None:
     """Print what is up; into the log where somebody may parse it."""
     from rpcservice.cli.banner import describe
 
+    lines = list(describe(runner))
+    if backdoor is not None:
+        lines.append(f"Backdoor: rpcservice backdoor {backdoor}")
     if runner.config.log_format == "text" and runner.config.logging is None:
-        click.echo("\n".join([*describe(runner), "Ctrl-C stops."]))
+        click.echo("\n".join([*lines, "Ctrl-C stops."]))
         return
     log = logging.getLogger("rpcservice.run")
-    for line in describe(runner):
+    for line in lines:
         log.info("%s", line.strip())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from command_process import Result, Running
+from command_process import Result, Running, Terminal
 
 from rpcservice.cli import main
 
@@ -122,3 +122,18 @@ def start(folder: Path, environment: dict[str, str]) -> Iterator[Callable[..., R
     yield run
     for running in started:
         running.close()
+
+
+@pytest.fixture
+def open_terminal(folder: Path, environment: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
+    """Start a command on a terminal: ``open_terminal("backdoor", "3000")``."""
+    opened: list[Terminal] = []
+
+    def run(*args: str, **variables: str) -> Terminal:
+        command = [sys.executable, "-m", "rpcservice", *args]
+        opened.append(Terminal(command, cwd=folder, env={**environment, "TERM": "dumb", **variables}))
+        return opened[-1]
+
+    yield run
+    for terminal in opened:
+        terminal.close()
