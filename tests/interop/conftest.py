@@ -1,4 +1,4 @@
-"""A nameko client, two instances of a nameko service and two of ours, on one virtual host for each test module."""
+"""nameko clients, two instances of a nameko service and two of ours, on a virtual host for each module and version."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,6 +9,7 @@ import pytest
 from json_process import JsonProcess
 from nameko_environment import nameko_python
 from our_services import Log, OurShop, Seen
+from raw_caller import RawCaller
 
 from rpcservice import ServiceContainer, ServiceRunner
 from rpcservice.testing import RabbitMQNode
@@ -24,16 +25,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.broker)
 
 
-@pytest.fixture(scope="session")
-def namekos_python() -> str:
-    return nameko_python()
+@pytest.fixture(scope="module", params=[2, 3], ids=["nameko2", "nameko3"])
+def nameko_version(request: pytest.FixtureRequest) -> int:
+    """Every test that has to do with nameko runs for both of its versions."""
+    version: int = request.param
+    return version
 
 
 @pytest.fixture(scope="module")
-def interop_uri(rabbitmq: RabbitMQNode) -> Iterator[str]:
+def namekos_python(nameko_version: int) -> str:
+    return nameko_python(nameko_version)
+
+
+@pytest.fixture(scope="module")
+def interop_uri(rabbitmq: RabbitMQNode, nameko_version: int) -> Iterator[str]:
+    """The virtual host of this module's services, for this version of nameko."""
     uri = rabbitmq.vhost()
     yield uri
     rabbitmq.delete_vhost(uri)
+
+
+@pytest.fixture(scope="module")
+def raw_caller(interop_uri: str) -> Iterator[RawCaller]:
+    with RawCaller(interop_uri) as caller:
+        yield caller
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +82,9 @@ def nameko_client(
 @pytest.fixture(scope="module")
 def our_shops(interop_uri: str) -> Iterator[list[ServiceRunner]]:
     """Two instances of one service of ours, each with a connection of its own."""
-    runners = [ServiceRunner({"AMQP_URI": interop_uri, "ACCEPT": ["json", "pickle", "yaml"]}) for _ in range(2)]
+    runners = [
+        ServiceRunner({"AMQP_URI": interop_uri, "ACCEPT": ["json", "pickle", "yaml", "msgpack"]}) for _ in range(2)
+    ]
     for runner in runners:
         runner.add_service(OurShop)
         runner.start()

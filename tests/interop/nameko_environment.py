@@ -1,30 +1,55 @@
-"""A virtual environment with nameko 2.14.1, made once and kept; nameko runs on Python 3.11 at most."""
+"""Virtual environments with nameko 2.14.1 and 3.0.0rc11, made once and kept; both run on Python 3.11 at most."""
 
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-REQUIREMENTS = ("setuptools<81", "nameko==2.14.1")
+REQUIREMENTS = ("setuptools<81", "nameko==2.14.1", "msgpack", "click>=7")
+NAMEKO3 = "nameko==3.0.0rc11"
 HOME = Path(__file__).parents[2] / ".venv-nameko"
 
 
-def nameko_python() -> str:
-    """Give the path of a Python that can import nameko; the first time this takes half a minute."""
-    python = HOME / "bin" / "python"
-    made = HOME / "made-with"
-    # Two test runs at once, such as tox's, share the environment.
+def nameko_python(version: int) -> str:
+    """Give the path of a Python that can import nameko 2 or 3; the first time this takes half a minute."""
+    # Two test runs at once, such as tox's, share the environments.
     with open(f"{HOME}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (made.exists() and made.read_text() == f"{REQUIREMENTS}"):
-            shutil.rmtree(HOME, ignore_errors=True)
-            _run(find_python311(), "-m", "venv", str(HOME))
-            _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS)
-            made.write_text(f"{REQUIREMENTS}")
-    return str(python)
+        home = _make_once(HOME, REQUIREMENTS, _fill)
+        if version == 3:
+            home = _make_once(Path(f"{HOME}3"), (*REQUIREMENTS, NAMEKO3), _fill_for_3)
+    return str(home / "bin" / "python")
+
+
+def _make_once(home: Path, made_from: tuple[str, ...], fill: Callable[[Path], None]) -> Path:
+    made = home / "made-with"
+    if not (made.exists() and made.read_text() == f"{made_from}"):
+        shutil.rmtree(home, ignore_errors=True)
+        fill(home)
+        made.write_text(f"{made_from}")
+    return home
+
+
+def _fill(home: Path) -> None:
+    _run(find_python311(), "-m", "venv", str(home))
+    _pip("install", *REQUIREMENTS)
+
+
+def _fill_for_3(home: Path) -> None:
+    """Put nameko 3 in front of what the other environment has: both need the same packages, and those take long."""
+    _run(find_python311(), "-m", "venv", "--without-pip", str(home))
+    (packages,) = home.glob("lib/python3.11/site-packages")
+    _pip("install", "--no-deps", "--target", str(packages), NAMEKO3)
+    (shared,) = HOME.glob("lib/python3.11/site-packages")
+    (packages / "shared.pth").write_text(f"{shared}\n")
+
+
+def _pip(*command: str) -> None:
+    quiet = ("--quiet", "--disable-pip-version-check")
+    _run(str(HOME / "bin" / "python"), "-m", "pip", command[0], *quiet, *command[1:])
 
 
 def find_python311() -> str:
@@ -37,7 +62,7 @@ def find_python311() -> str:
         if _version(candidate) == "3.11":
             return candidate
     raise RuntimeError(
-        "the interop tests run nameko 2.14.1, which needs Python 3.11, and none was found on the PATH or in "
+        "the interop tests run nameko, which needs Python 3.11, and none was found on the PATH or in "
         "~/.pyenv/versions; install python3.11 and python3.11-venv, or leave these tests out with -m 'not interop'"
     )
 

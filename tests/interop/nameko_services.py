@@ -9,21 +9,37 @@ import json
 import logging
 import sys
 
-from nameko.events import BROADCAST, SERVICE_POOL, SINGLETON, EventDispatcher, event_handler
+import nameko_both
+import odd_outcomes
+from nameko.events import BROADCAST, SERVICE_POOL, SINGLETON, EventDispatcher, EventHandler, event_handler
 from nameko.exceptions import MalformedRequest, deserialize_to_instance
 from nameko.extensions import DependencyProvider
-from nameko.rpc import RpcProxy, rpc
-from nameko.runners import ServiceRunner
+from nameko.rpc import rpc
 from shop_errors import OutOfStock
 
 URI, INSTANCE = sys.argv[1:3]
+CONFIG = {"AMQP_URI": URI, "ACCEPT": ["json", "pickle", "yaml", "msgpack"]}
 
 
 def say(**line):
-    print(json.dumps(line), flush=True)
+    print(json.dumps(line, default=str), flush=True)
+
+
+def caught(call):
+    """Call; tell how it ended."""
+    try:
+        return {"result": call()}
+    except Exception as exc:
+        return {
+            "type": type(exc).__name__,
+            "module": type(exc).__module__,
+            "text": str(exc),
+            "args": [str(arg) for arg in exc.args],
+        }
 
 
 deserialize_to_instance(OutOfStock)
+nameko_both.setup(CONFIG)
 
 
 class Context(DependencyProvider):
@@ -31,11 +47,22 @@ class Context(DependencyProvider):
         return dict(worker_ctx.context_data)
 
 
+class NamedHandler(EventHandler):
+    """Has a queue for each instance that outlives it."""
+
+    @property
+    def broadcast_identifier(self):
+        return INSTANCE
+
+
+named_handler = NamedHandler.decorator
+
+
 class NamekoShop:
     name = "nameko_shop"
     context = Context()
-    ours = RpcProxy("our_shop")
-    nobody = RpcProxy("nobody_there")
+    ours = nameko_both.ServiceRpc("our_shop")
+    nobody = nameko_both.ServiceRpc("nobody_there")
     dispatch = EventDispatcher()
 
     @rpc
@@ -63,31 +90,33 @@ class NamekoShop:
         return object()
 
     @rpc
+    def outcome(self, kind, name):
+        return odd_outcomes.outcome(kind, name)
+
+    @rpc
     def see_context(self):
         return self.context
+
+    @rpc
+    def see_instance(self):
+        return INSTANCE
 
     @rpc
     def ask_ours(self, method, *args, **kwargs):
         return getattr(self.ours, method)(*args, **kwargs)
 
     @rpc
+    def ask_ours_many_times(self, method, arguments):
+        calls = [getattr(self.ours, method).call_async(argument) for argument in arguments]
+        return [call.result() for call in reversed(calls)]
+
+    @rpc
     def catch_of_ours(self, method, *args):
-        return self._caught(lambda: getattr(self.ours, method)(*args))
+        return caught(lambda: getattr(self.ours, method)(*args))
 
     @rpc
     def catch_of_nobody(self):
-        return self._caught(lambda: self.nobody.anything())
-
-    def _caught(self, call):
-        try:
-            return {"result": call()}
-        except Exception as exc:
-            return {
-                "type": type(exc).__name__,
-                "module": type(exc).__module__,
-                "text": str(exc),
-                "args": [str(arg) for arg in exc.args],
-            }
+        return caught(lambda: self.nobody.anything())
 
     @rpc
     def emit(self, event_type, payloads):
@@ -98,17 +127,47 @@ class NamekoShop:
     def on_pooled(self, payload):
         say(handler="pooled", payload=payload, instance=INSTANCE, context=self.context)
 
+    @event_handler("our_shop", "pooled_lossy", handler_type=SERVICE_POOL, reliable_delivery=False)
+    def on_pooled_lossy(self, payload):
+        say(handler="pooled_lossy", payload=payload, instance=INSTANCE)
+
     @event_handler("our_shop", "single", handler_type=SINGLETON)
     def on_single(self, payload):
         say(handler="single", payload=payload, instance=INSTANCE)
+
+    @event_handler("our_shop", "single_lossy", handler_type=SINGLETON, reliable_delivery=False)
+    def on_single_lossy(self, payload):
+        say(handler="single_lossy", payload=payload, instance=INSTANCE)
 
     @event_handler("our_shop", "everywhere", handler_type=BROADCAST, reliable_delivery=False)
     def on_everywhere(self, payload):
         say(handler="everywhere", payload=payload, instance=INSTANCE)
 
+    @named_handler("our_shop", "everywhere_kept", handler_type=BROADCAST)
+    def on_everywhere_kept(self, payload):
+        say(handler="everywhere_kept", payload=payload, instance=INSTANCE)
+
+    @event_handler("our_shop", "by.*.pattern.#")
+    def on_pattern(self, payload):
+        say(handler="pattern", payload=payload, instance=INSTANCE)
+
+    @event_handler("our_shop", "fails")
+    def on_fails(self, payload):
+        say(handler="fails", payload=payload, instance=INSTANCE)
+        raise ValueError(payload)
+
+    @event_handler("our_shop", "fails_and_comes_back", requeue_on_error=True)
+    def on_fails_and_comes_back(self, payload):
+        say(handler="fails_and_comes_back", payload=payload, instance=INSTANCE)
+        FAILED.append(payload)
+        if FAILED.count(payload) == 1:
+            raise ValueError(payload)
+
+
+FAILED = []
 
 logging.basicConfig(level=logging.INFO)
-runner = ServiceRunner(config={"AMQP_URI": URI})
+runner = nameko_both.make_runner(CONFIG)
 runner.add_service(NamekoShop)
 runner.start()
 say(ready=INSTANCE)

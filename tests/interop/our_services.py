@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import odd_outcomes
 from shop_errors import OutOfStock
 
 from rpcservice import (
@@ -15,6 +16,7 @@ from rpcservice import (
     event_handler,
     rpc,
 )
+from rpcservice.amqp.events import EventHandler
 from rpcservice.core.context import WorkerContext
 
 Seen = list[tuple[str, Any, int]]
@@ -50,6 +52,17 @@ class Log(DependencyProvider):
         return note
 
 
+class NamedHandler(EventHandler):
+    """Has a queue for each instance that outlives it."""
+
+    @property
+    def broadcast_identifier(self) -> str:
+        return f"ours-{id(self.host)}"
+
+
+named_handler = NamedHandler.decorator
+
+
 class OurShop:
     name = "our_shop"
     context = Context()
@@ -79,6 +92,10 @@ class OurShop:
         return object()
 
     @rpc
+    def outcome(self, kind: str, name: str) -> Any:
+        return odd_outcomes.outcome(kind, name)
+
+    @rpc
     def see_context(self) -> dict[str, Any]:
         return self.context
 
@@ -99,13 +116,40 @@ class OurShop:
     def on_pooled(self, payload: Any) -> None:
         self.note("pooled", [payload, self.context])
 
+    @event_handler("nameko_shop", "pooled_lossy", reliable_delivery=False)
+    def on_pooled_lossy(self, payload: Any) -> None:
+        self.note("pooled_lossy", payload)
+
     @event_handler("nameko_shop", "single", handler_type=SINGLETON)
     def on_single(self, payload: Any) -> None:
         self.note("single", payload)
 
+    @event_handler("nameko_shop", "single_lossy", handler_type=SINGLETON, reliable_delivery=False)
+    def on_single_lossy(self, payload: Any) -> None:
+        self.note("single_lossy", payload)
+
     @event_handler("nameko_shop", "everywhere", handler_type=BROADCAST, reliable_delivery=False)
     def on_everywhere(self, payload: Any) -> None:
         self.note("everywhere", payload)
+
+    @named_handler("nameko_shop", "everywhere_kept", handler_type=BROADCAST)
+    def on_everywhere_kept(self, payload: Any) -> None:
+        self.note("everywhere_kept", payload)
+
+    @event_handler("nameko_shop", "by.*.pattern.#")
+    def on_pattern(self, payload: Any) -> None:
+        self.note("pattern", payload)
+
+    @event_handler("nameko_shop", "fails")
+    def on_fails(self, payload: Any) -> None:
+        self.note("fails", payload)
+        raise ValueError(payload)
+
+    @event_handler("nameko_shop", "fails_and_comes_back", requeue_on_error=True)
+    def on_fails_and_comes_back(self, payload: Any) -> None:
+        self.note("fails_and_comes_back", payload)
+        if [seen for name, seen, _ in Log.seen if name == "fails_and_comes_back"].count(payload) == 1:
+            raise ValueError(payload)
 
     @event_handler("our_shop", "single", handler_type=SINGLETON)
     def share_with_nameko(self, payload: Any) -> None:
