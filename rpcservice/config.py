@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ class Settings:
     serializer: str = "json"
     accept: tuple[str, ...] = ()
     serializers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    service_container_cls: str | None = None
     max_workers: int = 10
     parent_calls_tracked: int = 10
     rpc_timeout: float | None = 60
@@ -179,6 +181,10 @@ _PATH = Kind(
     "a path that begins with a slash",
     lambda value: _require(isinstance(value, str) and value.startswith("/"), value),
 )
+_PLACE = Kind(
+    "the dotted path of a module and a name in it",
+    lambda value: _require(isinstance(value, str) and "." in value.strip("."), value),
+)
 _BOOLEAN = Kind("true or false", lambda value: _require(isinstance(value, bool), value))
 _LOGIN = _one_of("PLAIN", "AMQPLAIN", "EXTERNAL", "GSSAPI")
 _MAPPING = Kind("a mapping", lambda value: dict(_require(isinstance(value, Mapping), value)))
@@ -213,6 +219,7 @@ KEYS: tuple[Key, ...] = (
     Key("serializer", _TEXT, "What messages are encoded with: json, pickle, yaml, msgpack, or one of SERIALIZERS."),
     Key("ACCEPT", _NAMES, "Serializers accepted from others; empty accepts the one that is used for sending."),
     Key("SERIALIZERS", _SERIALIZERS, "Serializers of one's own."),
+    Key("SERVICE_CONTAINER_CLS", _optional(_PLACE), "A subclass of ServiceContainer that hosts the services."),
     Key("max_workers", _integer(1), "Calls that one service carries out at a time."),
     Key("parent_calls_tracked", _integer(0), "Length of the call stack that travels with a call."),
     Key("rpc_timeout", _optional(_seconds()), "How long an RPC call may take; null waits for ever."),
@@ -380,6 +387,23 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(loaded, Mapping):
         raise ConfigError(f"{path}: holds a {type(loaded).__name__}; give a mapping from keys to values")
     return loaded
+
+
+def import_named(path: str, key: str) -> Any:
+    """Give the object that a setting names by its dotted path.
+
+    Args:
+        path: Module and name, such as "shop.serializers.encode".
+        key: The setting, for the message.
+
+    Raises:
+        ConfigError: It cannot be imported.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise ConfigError(f"{key} is {path!r}, which cannot be imported: {exc}") from exc
 
 
 def parse_address(text: str) -> tuple[str, int]:

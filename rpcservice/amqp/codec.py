@@ -11,6 +11,7 @@ from kombu import serialization
 from kombu.utils import json as kombu_json
 
 from rpcservice.amqp.compression import unpack
+from rpcservice.config import import_named
 from rpcservice.core.resource import Resource
 from rpcservice.errors import ConfigError, MalformedRequest, MissingExtra, UnserializableValueError
 
@@ -123,8 +124,8 @@ def _require_msgpack() -> None:
 
 
 def _own_codec(name: str, description: Mapping[str, str]) -> Codec:
-    encoder = _import(description["encoder"], f"SERIALIZERS.{name}.encoder")
-    decoder = _import(description["decoder"], f"SERIALIZERS.{name}.decoder")
+    encoder = import_named(description["encoder"], f"SERIALIZERS.{name}.encoder")
+    decoder = import_named(description["decoder"], f"SERIALIZERS.{name}.decoder")
     content_encoding = description.get("content_encoding", "utf-8")
     is_binary = content_encoding == "binary"
 
@@ -136,15 +137,6 @@ def _own_codec(name: str, description: Mapping[str, str]) -> Codec:
         return decoder(body if is_binary else body.decode(content_encoding))
 
     return Codec(name, description.get("content_type", f"application/x-{name}"), content_encoding, dumps, loads)
-
-
-def _import(path: str, key: str) -> Callable[[Any], Any]:
-    module, _, name = path.rpartition(".")
-    try:
-        found: Callable[[Any], Any] = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise ConfigError(f"{key} is {path!r}, which cannot be imported: {exc}") from exc
-    return found
 
 
 class Decoder:

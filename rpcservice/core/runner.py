@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from rpcservice.concurrency import green
-from rpcservice.config import Settings, make_settings
+from rpcservice.config import Settings, import_named, make_settings
 from rpcservice.core.container import ServiceContainer
 from rpcservice.core.lifecycle import start_containers, stop_containers
 from rpcservice.core.resource import Resources
-from rpcservice.errors import DeclarationError
+from rpcservice.errors import ConfigError, DeclarationError
 
 _log = logging.getLogger(__name__)
 
@@ -27,9 +27,12 @@ class ServiceRunner:
     """
 
     container_cls: type[ServiceContainer] = ServiceContainer
+    """What hosts each service, unless ``SERVICE_CONTAINER_CLS`` names a class."""
 
     def __init__(self, config: Mapping[str, Any] | Settings | None = None, *, hooks: Sequence[object] = ()) -> None:
         self.config = make_settings(config if config is not None else {})
+        if self.config.service_container_cls is not None:
+            self.container_cls = _container_class(self.config.service_container_cls)
         self.backend = green()
         self.resources = Resources(self.config, self.backend)
         self.service_map: dict[str, ServiceContainer] = {}
@@ -113,6 +116,13 @@ class ServiceRunner:
                 errors.append(exc)
         if errors:
             raise errors[0]
+
+
+def _container_class(path: str) -> type[ServiceContainer]:
+    cls = import_named(path, "SERVICE_CONTAINER_CLS")
+    if not (isinstance(cls, type) and issubclass(cls, ServiceContainer)):
+        raise ConfigError(f"SERVICE_CONTAINER_CLS is {path!r}, which is {cls!r}; give a subclass of ServiceContainer")
+    return cls
 
 
 def _place(cls: type) -> str:

@@ -5,9 +5,17 @@ from typing import Any
 
 import pytest
 
-from rpcservice import DependencyProvider, Entrypoint, Resource, ServiceRunner, WorkerContext, run_services
+from rpcservice import (
+    DependencyProvider,
+    Entrypoint,
+    Resource,
+    ServiceContainer,
+    ServiceRunner,
+    WorkerContext,
+    run_services,
+)
 from rpcservice.concurrency import green
-from rpcservice.errors import DeclarationError
+from rpcservice.errors import ConfigError, DeclarationError
 
 Runners = Callable[..., ServiceRunner]
 
@@ -279,3 +287,30 @@ def test_run_services_kills_them_after_an_error(failing: type[Failing]) -> None:
     with pytest.raises(ZeroDivisionError), run_services(failing, config={"AMQP_URI": "memory://"}):
         _ = 1 / 0
     assert Shared.ends == ["kill"]
+
+
+class Audited(ServiceContainer):
+    """Named by a configuration."""
+
+
+def test_the_configuration_names_the_class_of_the_containers() -> None:
+    """By its dotted path."""
+    runner = ServiceRunner({"AMQP_URI": "memory://", "SERVICE_CONTAINER_CLS": f"{__name__}.Audited"})
+    assert type(runner.add_service(Quiet)).__name__ == "Audited"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            "no.such.Container",
+            r"SERVICE_CONTAINER_CLS is 'no\.such\.Container', which cannot be imported: No module named",
+        ),
+        ("rpcservice.core.runner.Absent", r"which cannot be imported: .* has no attribute 'Absent'"),
+        ("rpcservice.errors.ConfigError", "give a subclass of ServiceContainer"),
+    ],
+)
+def test_a_class_of_containers_that_cannot_be_used_is_named(path: str, message: str) -> None:
+    """With the reason."""
+    with pytest.raises(ConfigError, match=message):
+        ServiceRunner({"SERVICE_CONTAINER_CLS": path})
