@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "rpcservice.amqp.events": ("BROADCAST", "SERVICE_POOL", "SINGLETON", "EventDispatcher", "event_handler"),
+    "rpcservice.amqp.queues": ("Publisher", "consume"),
     "rpcservice.amqp.rpc": ("ClusterRpc", "RpcCall", "ServiceRpc", "rpc"),
     "rpcservice.core.container": ("ServiceContainer",),
     "rpcservice.core.dependency": ("Config", "DependencyProvider"),
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from rpcservice.amqp.events import SINGLETON as SINGLETON
     from rpcservice.amqp.events import EventDispatcher as EventDispatcher
     from rpcservice.amqp.events import event_handler as event_handler
+    from rpcservice.amqp.queues import Publisher as Publisher
+    from rpcservice.amqp.queues import consume as consume
     from rpcservice.amqp.rpc import ClusterRpc as ClusterRpc
     from rpcservice.amqp.rpc import RpcCall as RpcCall
     from rpcservice.amqp.rpc import ServiceRpc as ServiceRpc

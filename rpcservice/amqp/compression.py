@@ -1,4 +1,4 @@
-"""Compressions of bodies, under kombu's names. What comes in is unpacked up to a bound: a few bytes may hold gigabytes."""
+"""Compressions of bodies, under kombu's names. What comes in is unpacked up to a bound, for it may hold gigabytes."""
 
 import bz2
 import lzma

@@ -1,10 +1,12 @@
 """Consumer: hands the messages of one queue to a callback; ServiceChannel: the channel of one service for this."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, ManagedChannel
 from rpcservice.amqp.link import Delivery, LinkChannel
+from rpcservice.core.context import new_id
 from rpcservice.core.resource import Resource
 from rpcservice.errors import BrokerError, ConnectionLost
 
@@ -20,6 +22,9 @@ class Consumer:
             started, so that nobody who starts earlier finds it missing.
         on_message: Called for each message; must not wait.
         prefetch: Unacknowledged messages at a time; 0 is without bound.
+        no_ack: The broker takes each message as done with when it is sent.
+        arguments: Further arguments of ``basic.consume``, such as ``x-priority``.
+        tag_prefix: How the consumer tag begins; empty leaves it to the link.
     """
 
     def __init__(
@@ -28,11 +33,18 @@ class Consumer:
         declare: Callable[[LinkChannel], str],
         on_message: Callable[[Delivery], None],
         prefetch: int,
+        *,
+        no_ack: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        tag_prefix: str = "",
     ) -> None:
         self._channel = channel
         self._declare = declare
         self._on_message = on_message
         self._prefetch = prefetch
+        self._no_ack = no_ack
+        self._arguments = arguments
+        self._tag_prefix = tag_prefix
         self._queue = ""
         self._tag = ""
         self._consuming_on: LinkChannel | None = None
@@ -55,7 +67,14 @@ class Consumer:
             if self.is_started and not is_consuming:
                 channel.qos(self._prefetch)
                 self._consuming_on = channel
-                self._tag = channel.consume(self._queue, self._on_message, on_cancel=lambda: self._cancelled(channel))
+                self._tag = channel.consume(
+                    self._queue,
+                    self._on_message,
+                    no_ack=self._no_ack,
+                    consumer_tag=f"{self._tag_prefix}{new_id()}" if self._tag_prefix else "",
+                    on_cancel=lambda: self._cancelled(channel),
+                    arguments=self._arguments,
+                )
             elif is_consuming and not self.is_started:
                 self._consuming_on = None
                 channel.cancel(self._tag)

@@ -12,6 +12,7 @@ APP_ID = "rpcservice"
 HEADER_PREFIX = "nameko."
 _NO_CONTEXT = ("rpcservice-", "x-death")
 PERSISTENT, TRANSIENT = 2, 1
+_DELIVERY_MODES = {"persistent": PERSISTENT, "transient": TRANSIENT}
 LONGEST_EXPIRATION = 315_360_000
 """Ten years, in seconds: RabbitMQ takes no more, and only whole milliseconds."""
 REPLY_QUEUE_EXPIRES = 300_000
@@ -32,22 +33,38 @@ def properties_for(
     Raises:
         ValueError: One of them is out of its range; the broker would close the channel because of it.
     """
-    if delivery_mode not in (TRANSIENT, PERSISTENT):
-        raise ValueError(f"delivery_mode is {delivery_mode!r}; give 1 (transient) or 2 (persistent)")
-    if not isinstance(priority, int) or not 0 <= priority <= 255:
-        raise ValueError(f"priority is {priority!r}; give a whole number from 0 to 255")
     properties: Properties = {
         "content_type": codec.content_type,
         "content_encoding": codec.content_encoding,
-        "delivery_mode": delivery_mode,
-        "priority": priority,
+        "delivery_mode": check_delivery_mode(delivery_mode),
+        "priority": check_priority(priority),
         "app_id": APP_ID,
     }
     if expiration is not None:
-        if not isinstance(expiration, int | float) or not 0 <= expiration <= LONGEST_EXPIRATION:
-            raise ValueError(f"expiration is {expiration!r}; give seconds from 0 to {LONGEST_EXPIRATION}")
-        properties["expiration"] = str(int(expiration * 1000))
+        properties["expiration"] = expiration_text(expiration)
     return properties
+
+
+def check_delivery_mode(mode: Any) -> int:
+    """Give a delivery mode, by its number or by kombu's name, as its number."""
+    number: Any = _DELIVERY_MODES.get(mode, mode) if isinstance(mode, str) else mode
+    if isinstance(number, bool) or number not in (TRANSIENT, PERSISTENT):
+        raise ValueError(f"delivery_mode is {mode!r}; give 1 (transient) or 2 (persistent)")
+    return int(number)
+
+
+def check_priority(priority: Any) -> int:
+    """Give a priority back that fits into a message."""
+    if not isinstance(priority, int) or not 0 <= priority <= 255:
+        raise ValueError(f"priority is {priority!r}; give a whole number from 0 to 255")
+    return priority
+
+
+def expiration_text(seconds: Any) -> str:
+    """Give the text that an expiration in seconds is sent as."""
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_EXPIRATION:
+        raise ValueError(f"expiration is {seconds!r}; give seconds from 0 to {LONGEST_EXPIRATION}")
+    return str(int(seconds * 1000))
 
 
 def headers_from_context(context_data: Mapping[str, Any]) -> dict[str, Any]:

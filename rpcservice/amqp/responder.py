@@ -6,7 +6,7 @@ from typing import Any
 from rpcservice.amqp.codec import Codec, Codecs
 from rpcservice.amqp.compression import find_compression
 from rpcservice.amqp.connection import AmqpConnection, connection_key
-from rpcservice.amqp.link import Delivery, Message
+from rpcservice.amqp.link import Delivery, Message, Properties
 from rpcservice.amqp.message import APP_ID, PERSISTENT, TRANSIENT, check_size, properties_for
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.context import new_id
@@ -38,6 +38,7 @@ class Responder(Resource):
     def setup(self) -> None:
         """Ask for the serializers and for a sender with confirms."""
         self.codecs = self.resources.get(Codecs)
+        self._kinds: dict[tuple[str, bool], Properties] = {}
         # It has to outlive this resource: replies that are confirmed at the stop are acked on it.
         self.resources.get(AmqpConnection, connection_key(self.config))
         self._is_shared = self.config.publish_connection != "dedicated"
@@ -73,12 +74,11 @@ class Responder(Resource):
             _log.info("request %s has no reply_to: its result is dropped", request.routing_key)
             return None
         is_ours = request.properties.get("app_id") == APP_ID
-        properties = properties_for(codec, delivery_mode=TRANSIENT if is_ours else PERSISTENT)
+        properties = self._kinds.get((codec.name, is_ours)) or self._make_kind(codec, is_ours)
+        properties = {**properties, "headers": {}, "message_id": new_id()}
         headers = request.properties.get("headers")
-        properties["headers"] = {}
         if headers and "compression" in headers:
             body = self._packed(headers["compression"], body, properties["headers"])
-        properties["message_id"] = new_id()
         if "correlation_id" in request.properties:
             properties["correlation_id"] = request.properties["correlation_id"]
         message = Reply(self._exchange, reply_to, body, properties)
@@ -87,6 +87,12 @@ class Responder(Resource):
         message.channel = request.channel if goes_with_ack else None
         message.on_done = None if goes_with_ack else Settlement(request)
         return message
+
+    def _make_kind(self, codec: Codec, is_ours: bool) -> Properties:
+        """Give what replies of one kind have in common, and keep it."""
+        properties = properties_for(codec, delivery_mode=TRANSIENT if is_ours else PERSISTENT)
+        self._kinds[codec.name, is_ours] = properties
+        return properties
 
     def _packed(self, name: object, body: bytes, headers: dict[str, Any]) -> bytes:
         """Compress a reply as its request was, if that is possible; note it in the reply's headers."""

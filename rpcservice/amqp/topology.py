@@ -31,6 +31,18 @@ def check_declarables(entities: Any) -> tuple[Declarable, ...]:
     return given
 
 
+def exchange_name(exchange: Any) -> str:
+    """Give the name of an Exchange of kombu, or a name as it is; None is the default exchange.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    name = exchange.name if isinstance(exchange, Exchange) else exchange
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"exchange={exchange!r}: give an Exchange of kombu, or the name of one")
+    return name or ""
+
+
 def declare(channel: LinkChannel, entity: Declarable) -> str:
     """Declare an exchange, or a queue with its exchange and its bindings; gives the name.
 

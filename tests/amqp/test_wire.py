@@ -197,11 +197,32 @@ def test_a_correlation_id_of_raw_bytes_comes_back_as_it_was(start: Start, wire: 
 
 
 @every_link
-def test_a_compressed_request_is_understood(start: Start, wire: Any) -> None:
+def test_a_compressed_request_gets_a_compressed_reply(start: Start, wire: Any) -> None:
     start(Echo)
     body = zlib.compress(b'{"args": [1], "kwargs": {}}')
     reply = wire.request("echo.show", body, headers={"compression": "application/x-gzip"})
-    assert json.loads(reply.body)["result"] == [[1], {}]
+    assert json.loads(zlib.decompress(reply.body))["result"] == [[1], {}]
+    assert reply.headers == {"compression": "application/x-gzip"}
+
+
+@every_link
+def test_a_request_whose_compression_is_unknown_is_answered(start: Start, wire: Any) -> None:
+    start(Echo)
+    reply = wire.request("echo.show", b"x", headers={"compression": "application/x-unknown"})
+    error = json.loads(reply.body)["error"]
+    assert error["exc_path"] == "nameko.exceptions.MalformedRequest"
+    assert "compression is 'application/x-unknown'; give one of gzip, bzip2, lzma, zstd" in error["value"]
+    assert reply.headers == {}
+
+
+@every_link
+def test_a_request_that_unpacks_to_more_than_the_limit_is_answered(start: Start, wire: Any) -> None:
+    start(Echo, max_message_size=10_000)
+    body = zlib.compress(b'{"args": ["%s"], "kwargs": {}}' % (b"x" * 10_000_000))
+    reply = wire.request("echo.show", body, headers={"compression": "application/x-gzip"})
+    error = json.loads(zlib.decompress(reply.body))["error"]
+    assert error["exc_path"] == "nameko.exceptions.MalformedRequest"
+    assert "unpacked it has more than 10000 bytes" in error["value"]
 
 
 # Topology, as RabbitMQ reports it
