@@ -13,10 +13,10 @@ from typing import Any
 
 import kombu
 
-from rpcservice.amqp.framelink import tls_options
 from rpcservice.amqp.kombuchannel import KombuChannel
 from rpcservice.amqp.kombuwire import KombuWire
 from rpcservice.amqp.link import LinkChannel
+from rpcservice.amqp.tls import tls_options
 from rpcservice.concurrency import Backend
 from rpcservice.errors import ChannelClosed, ConnectionLost
 

@@ -7,7 +7,6 @@ else ever reads, so declare, qos and consume may be called from any greenlet or 
 
 import logging
 import socket
-import ssl as ssl_module
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
@@ -22,6 +21,7 @@ from rpcservice.amqp.framechannel import FrameChannel
 from rpcservice.amqp.frameparser import FrameParser
 from rpcservice.amqp.framesocket import READ_SIZE, SocketReader, SocketWriter
 from rpcservice.amqp.link import LinkChannel
+from rpcservice.amqp.tls import tls_options
 from rpcservice.concurrency import Backend
 from rpcservice.errors import ChannelClosed, ConfigError, ConnectionLost
 
@@ -39,38 +39,7 @@ _UNBLOCKED = b"\x00\x0a\x00\x3d"
 
 _log = logging.getLogger(__name__)
 
-_CERT_REQS = {
-    "none": ssl_module.CERT_NONE,
-    "optional": ssl_module.CERT_OPTIONAL,
-    "required": ssl_module.CERT_REQUIRED,
-}
 _LOGIN_METHODS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
-
-
-def tls_options(setting: bool | Mapping[str, Any] | None, hostname: str | None) -> dict[str, Any] | None:
-    """Turn ``AMQP_SSL`` into what py-amqp wants: the broker's certificate is verified unless told otherwise.
-
-    Args:
-        setting: True, or a mapping with ``ca_certs``, ``certfile``, ``keyfile``, ``cert_reqs`` ("none", "optional",
-            "required"), ``server_hostname`` ...; false or None for no TLS.
-        hostname: Who the certificate must be made out to, unless ``server_hostname`` says otherwise.
-
-    Raises:
-        ConfigError: ``cert_reqs`` is none of the three.
-    """
-    if not setting:
-        return None
-    options = dict(setting) if isinstance(setting, Mapping) else {}
-    required = options.get("cert_reqs", "required")
-    if isinstance(required, str):
-        known = _CERT_REQS.get(required.lower().removeprefix("cert_"))
-        if known is None:
-            raise ConfigError(f"AMQP_SSL: cert_reqs is {required!r}; give {_one_of(_CERT_REQS)}")
-        required = known
-    options["cert_reqs"] = required
-    if required != ssl_module.CERT_NONE:
-        options.setdefault("server_hostname", hostname)
-    return options
 
 
 class _ClosedByBroker(Exception):

@@ -17,7 +17,7 @@ import pytest
 from amqp.serialization import dumps
 
 from rpcservice.amqp import frames
-from rpcservice.amqp.framelink import FrameLink, tls_options
+from rpcservice.amqp.framelink import FrameLink
 from rpcservice.amqp.link import Message
 from rpcservice.concurrency import Backend, green, threads
 from rpcservice.errors import ChannelClosed, ConfigError, ConnectionLost
@@ -256,25 +256,6 @@ def test_a_client_certificate_is_shown(rabbitmq: RabbitMQNode, connect: Callable
         "keyfile": str(certificates.client_key),
     }
     assert connect(rabbitmq.uri_for("/", tls=True), ssl=options).channel().is_open
-
-
-def test_a_wrong_cert_reqs_is_named() -> None:
-    with pytest.raises(ConfigError, match="AMQP_SSL: cert_reqs is 'yes'; give none, optional or required"):
-        tls_options({"cert_reqs": "yes"}, "localhost")
-
-
-def test_the_host_to_verify_comes_from_the_uri_unless_it_is_set() -> None:
-    given = tls_options({"ca_certs": "x"}, "broker.example")
-    assert given is not None
-    assert given["server_hostname"] == "broker.example"
-    given = tls_options({"server_hostname": "other.example"}, "broker.example")
-    assert given is not None
-    assert given["server_hostname"] == "other.example"
-
-
-@pytest.mark.parametrize("setting", [None, False, {}])
-def test_no_setting_is_no_tls(setting: Any) -> None:
-    assert tls_options(setting, "localhost") is None
 
 
 # Heartbeats
