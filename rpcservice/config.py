@@ -344,6 +344,17 @@ def _look_for_slips(config: Mapping[str, Any], source: str, sources: Mapping[str
         _log.warning("%s", message)
 
 
+def read_config(path: str | Path | None, defines: Sequence[tuple[str, object]] = ()) -> dict[str, Any]:
+    """Read a configuration file, and leave its values unchecked; arguments and errors are those of :func:`load_config`."""
+    values = dict(_read(Path(path))) if path is not None else {}
+    services = values.get("services")
+    if path is not None and isinstance(services, list):
+        folder = Path(path).parent
+        values["services"] = [_relative_to(folder, service) for service in services]
+    values.update(defines)
+    return values
+
+
 def load_config(path: str | Path | None, defines: Sequence[tuple[str, object]] = ()) -> Settings:
     """Read a configuration file and check it.
 
@@ -354,12 +365,7 @@ def load_config(path: str | Path | None, defines: Sequence[tuple[str, object]] =
     Raises:
         ConfigError: The file cannot be read, is no YAML mapping, or holds a wrong value.
     """
-    values = dict(_read(Path(path))) if path is not None else {}
-    services = values.get("services")
-    if path is not None and isinstance(services, list):
-        folder = Path(path).parent
-        values["services"] = [_relative_to(folder, service) for service in services]
-    values.update(defines)
+    values = read_config(path, defines)
     source = str(path) if path is not None else "configuration"
     return _settings_from(values, source, dict.fromkeys((name for name, _ in defines), COMMAND_LINE))
 

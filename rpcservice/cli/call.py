@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rpcservice.cli.client import carry_out, client_options, client_settings, parse_json, set_up_logs
-from rpcservice.cli.common import Command, is_debug
+from rpcservice.cli.common import Command, is_debug, make_runner
 from rpcservice.cli.run import patch
 from rpcservice.errors import CommandError, IncorrectSignature, RemoteError
 
@@ -86,9 +86,8 @@ def _call(
 ) -> Any:
     from rpcservice.amqp.rpc import ClusterRpc
     from rpcservice.cli.services import find_services
-    from rpcservice.core.runner import ServiceRunner
 
-    runner = ServiceRunner(settings)
+    runner = make_runner(settings)
     for service in find_services(targets):
         runner.add_service(service)
     return carry_out(runner, ClusterRpc(), lambda cluster: cluster[service_name][method_name](*args, **kwargs))

@@ -1,5 +1,6 @@
 """What all commands share: their options, reading the configuration, and turning errors into one line."""
 
+import logging
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from rpcservice.errors import CommandError, ConfigError, DeclarationError, Missi
 
 if TYPE_CHECKING:
     from rpcservice.config import Settings
+    from rpcservice.core.runner import ServiceRunner
+
+_log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -81,8 +85,9 @@ def describe_error(exc: BaseException) -> str:
 
 
 def config_options(function: F) -> F:
-    """Give a command ``--config``, ``--broker`` and ``--define``."""
+    """Give a command ``--config``, ``--broker``, ``--define`` and ``--nameko``."""
     for option in (
+        nameko_option,
         click.option("-d", "--define", multiple=True, metavar="KEY[=VALUE]", callback=_split, help=_DEFINE_HELP),
         click.option("--broker", metavar="URI", help="The broker; wins over AMQP_URI of the configuration."),
         click.option(
@@ -91,6 +96,31 @@ def config_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def _stand_in(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from rpcservice.compat import nameko
+
+        nameko.install()
+
+
+nameko_option = click.option(
+    "--nameko",
+    is_flag=True,
+    # Before anything else: what follows may import services.
+    is_eager=True,
+    expose_value=False,
+    callback=_stand_in,
+    help="Stand in for nameko, whose services, tests and extensions run as they are; so does RPCSERVICE_NAMEKO=1.",
+)
+
+
+def stands_in_for_nameko() -> bool:
+    """Say whether ``import nameko`` gives our own, by ``--nameko`` or the environment."""
+    from rpcservice.compat import nameko
+
+    return nameko.is_installed()
 
 
 _DEFINE_HELP = "Set a key of the configuration to a YAML value, or to true; may be given more than once."
@@ -138,6 +168,35 @@ def read_settings(config: str | Path | None, define: Sequence[tuple[str, str]], 
             defines.append((key, load(text, f"--define {key}")))
         except ConfigError as exc:
             raise CommandError(str(exc)) from exc
+    if stands_in_for_nameko():
+        return _nameko_settings(config, defines, broker)
     if broker is not None:
         defines.append(("AMQP_URI", broker))
     return load_config(config, defines)
+
+
+def _nameko_settings(
+    config: str | Path | None, defines: Sequence[tuple[str, object]], broker: str | None
+) -> "Settings":
+    """Set nameko's configuration up, and give its settings; the broker is for where the configuration names none."""
+    from rpcservice.compat.nameko._config import config as nameko_config
+    from rpcservice.compat.nameko._config import read_settings as settings_of
+    from rpcservice.config import DEFAULT_AMQP_URI, hide_password, read_config
+
+    values = read_config(config, defines)
+    uri = values.setdefault("AMQP_URI", broker or DEFAULT_AMQP_URI)
+    if broker is not None and uri != broker:
+        _log.warning("--broker is not used, for AMQP_URI is set: %s; give -d AMQP_URI=... instead", hide_password(uri))
+    nameko_config.setup(values)
+    return settings_of()
+
+
+def make_runner(settings: "Settings", hooks: Sequence[object] = ()) -> "ServiceRunner":
+    """Give a runner for services, nameko's where we stand in for it."""
+    if stands_in_for_nameko():
+        from rpcservice.compat.nameko.runners import ServiceRunner as NamekoRunner
+
+        return NamekoRunner(settings, hooks=hooks)
+    from rpcservice.core.runner import ServiceRunner
+
+    return ServiceRunner(settings, hooks=hooks)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rpcservice.cli.client import carry_out, client_options, client_settings, parse_json, set_up_logs
-from rpcservice.cli.common import Command, describe_error, is_debug
+from rpcservice.cli.common import Command, describe_error, is_debug, make_runner
 from rpcservice.cli.run import patch
 
 if TYPE_CHECKING:
@@ -57,10 +57,9 @@ def _emit(
 ) -> list[str]:
     from rpcservice.amqp.events import EventDispatcher
     from rpcservice.cli.services import find_services
-    from rpcservice.core.runner import ServiceRunner
 
     watch = HandlerWatch()
-    runner = ServiceRunner(settings, hooks=[watch])
+    runner = make_runner(settings, [watch])
     for service in find_services(targets):
         runner.add_service(service)
     watch.expect(runner, source, event_type)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rpcservice.cli.common import Command, backdoor_address, config_options, is_debug, read_settings
+from rpcservice.cli.common import Command, backdoor_address, config_options, is_debug, make_runner, read_settings
 from rpcservice.errors import CommandError, RpcServiceError
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ def run(
     """
     patch()
     from rpcservice.cli import logs
-    from rpcservice.core.runner import ServiceRunner
 
     with logs.held_back():
         settings = read_settings(config, define, broker)
@@ -62,7 +61,7 @@ def run(
     names = targets or settings.services
     if not names:
         raise CommandError("nothing to run; name a module or a file, or give -c FILE with a list under services")
-    runner = ServiceRunner(settings)
+    runner = make_runner(settings)
     for service in find_services(names):
         runner.add_service(service)
     try:
@@ -83,7 +82,7 @@ def _backdoor(runner: "ServiceRunner", address: str | None) -> Iterator[str | No
         return
     from rpcservice.cli.backdoor_server import BackdoorServer
 
-    names = {"runner": runner, "services": runner.containers, "config": runner.config}
+    names = {"runner": runner, "services": runner.service_map, "config": runner.config}
     with BackdoorServer(address, names) as server:
         yield server.address
 

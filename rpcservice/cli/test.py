@@ -5,13 +5,14 @@ from importlib import import_module
 
 import click
 
-from rpcservice.cli.common import Command
+from rpcservice.cli.common import Command, nameko_option
 from rpcservice.cli.run import patch
 from rpcservice.errors import MissingExtra
 
 
 @click.command(cls=Command, context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("arguments", nargs=-1, metavar="[PYTEST ARGUMENTS]...", type=click.UNPROCESSED)
+@nameko_option
 @click.pass_context
 def test(ctx: click.Context, arguments: Sequence[str]) -> None:
     """Run pytest with the standard library patched, and exit with its code.

@@ -58,13 +58,14 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def cli(folder: Path, environment: dict[str, str]) -> Callable[..., Result]:
-    """Run a command to its end: ``cli("show-config", "-d", "max_workers=3")``."""
+    """Run a command to its end: ``cli("show-config", "-d", "max_workers=3")``; ``input`` is what it reads."""
 
-    def run(*args: str, **variables: str) -> Result:
+    def run(*args: str, input: str = "", **variables: str) -> Result:
         return subprocess.run(
             [sys.executable, "-m", "rpcservice", *args],
             cwd=folder,
             env={**environment, **variables},
+            input=input,
             capture_output=True,
             text=True,
             timeout=60,

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from command_process import Result, Running, Terminal
@@ -34,21 +33,9 @@ def address(service: Running) -> str:
 
 
 @pytest.fixture
-def enter(address: str, folder: Path, environment: dict[str, str]) -> Enter:
+def enter(address: str, cli: Callable[..., Result]) -> Enter:
     """Send some lines through the backdoor, and read to the end."""
-
-    def run(*lines: str) -> Result:
-        return subprocess.run(
-            [sys.executable, "-m", "rpcservice", "backdoor", address],
-            cwd=folder,
-            env=environment,
-            input="".join(f"{line}\n" for line in lines),
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-
-    return run
+    return lambda *lines: cli("backdoor", address, input="".join(f"{line}\n" for line in lines))
 
 
 @contextmanager

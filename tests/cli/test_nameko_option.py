@@ -1,0 +1,105 @@
+"""``--nameko``: services and tests that import nameko run as they are, with its options."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_process import Result, Running
+
+Start = Callable[..., Running]
+Cli = Callable[..., Result]
+
+THEIRS = """
+from nameko.extensions import DependencyProvider
+from nameko.timer import timer
+
+class Settings(DependencyProvider):
+    def get_dependency(self, worker_ctx):
+        return self.container.config
+
+class Theirs:
+    name = "theirs"
+    settings = Settings()
+
+    @timer(interval=60, eager=True)
+    def work(self):
+        print("config", sorted(self.settings.items()), flush=True)
+"""
+
+EMBEDDED = "AMQP_URI=memory://"
+
+
+@pytest.fixture(autouse=True)
+def module(folder: Path) -> None:
+    """A service of nameko's, in a package."""
+    (folder / "fleet").mkdir()
+    (folder / "fleet" / "__init__.py").write_text("")
+    (folder / "fleet" / "theirs.py").write_text(THEIRS)
+
+
+@pytest.mark.parametrize("options", [["--nameko"], []], ids=["by option", "by environment"])
+def test_a_service_that_imports_nameko_runs(options: list[str], start: Start) -> None:
+    variables = {} if options else {"RPCSERVICE_NAMEKO": "1"}
+    running = start("run", *options, "fleet.theirs", "-d", EMBEDDED, **variables)
+    running.wait_for("Ctrl-C stops.")
+    assert "Service theirs" in running.out
+    running.process.send_signal(signal.SIGTERM)
+    assert running.wait() == 0
+
+
+def test_without_it_nameko_is_somebody_elses(cli: Cli) -> None:
+    result = cli("run", "fleet.theirs", "-d", EMBEDDED)
+    assert result.returncode == 2
+    assert "No module named 'nameko'" in result.stderr
+
+
+def test_the_service_sees_the_configuration_as_it_was_given(start: Start, folder: Path) -> None:
+    """A key of ours that bears the name of one of theirs is theirs, outside of the section for ours."""
+    (folder / "config.yaml").write_text(
+        "AMQP_URI: ${BROKER:memory://}\nlog_format: mine\nrpcservice: {rpc_timeout: 3}\n"
+    )
+    running = start(
+        "run", "--nameko", "fleet.theirs:Theirs", "--config", "config.yaml", "--define", "DEBUG", "-d", "max_workers=7"
+    )
+    assert running.wait_for("config [") == (
+        "config [('AMQP_URI', 'memory://'), ('DEBUG', True), ('log_format', 'mine'), ('max_workers', 7), "
+        "('rpcservice', {'rpc_timeout': 3})]"
+    )
+
+
+def test_the_broker_is_used_where_the_configuration_names_none(start: Start) -> None:
+    running = start("run", "--nameko", "fleet.theirs", "--broker", "memory://")
+    assert running.wait_for("config [") == "config [('AMQP_URI', 'memory://')]"
+
+
+def test_a_broker_that_is_not_used_is_warned_of(start: Start) -> None:
+    running = start("run", "--nameko", "fleet.theirs", "-d", EMBEDDED, "--broker", "amqp://me:secret@there")
+    assert " WARNING " in running.wait_for("--broker is not used, for AMQP_URI is set: memory://")
+    assert running.wait_for("config [") == "config [('AMQP_URI', 'memory://')]"
+
+
+def test_a_backdoor_shows_namekos_runner(start: Start, cli: Cli) -> None:
+    running = start("run", "--nameko", "fleet.theirs", "-d", EMBEDDED, "--backdoor-port", "0")
+    address = running.wait_for("Backdoor: ").removeprefix("Backdoor: rpcservice backdoor ")
+    inside = cli(
+        "backdoor", address, input="import nameko.runners; type(runner) is nameko.runners.ServiceRunner\nservices\n"
+    )
+    assert ">>> True\n>>> {'theirs': <ServiceContainer 'theirs'>}" in inside.stdout
+
+
+def test_tests_that_import_nameko_run(cli: Cli, folder: Path) -> None:
+    (folder / "test_theirs.py").write_text(
+        "from nameko.extensions import Entrypoint\n"
+        "from fleet.theirs import Theirs\n"
+        "def test_it():\n    assert Theirs.work.__name__ == 'work' and Entrypoint.decorator\n"
+    )
+    result = cli("test", "--nameko", "-q", "-p", "no:cacheprovider", "test_theirs.py", PYTHONWARNINGS="default")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 passed" in result.stdout
+
+
+def test_show_config_leaves_their_keys_alone(cli: Cli) -> None:
+    result = cli("show-config", "--nameko", "-d", "log_format=mine", "-d", EMBEDDED)
+    assert (result.returncode, result.stdout) == (0, "log_format: mine\nAMQP_URI: memory://\n")
+    assert cli("show-config", "-d", "log_format=mine").returncode == 2
