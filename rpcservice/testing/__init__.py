@@ -8,7 +8,10 @@ _HOMES = {
     "rpcservice.testing.certificates": ("Certificates", "make_certificates"),
     "rpcservice.testing.entrypoints": ("dummy", "once"),
     "rpcservice.testing.host": ("FakeHost",),
-    "rpcservice.testing.ports": ("free_ports",),
+    "rpcservice.testing.lookups": ("get_container", "get_extension"),
+    "rpcservice.testing.management": ("ManagementApi", "ManagementError"),
+    "rpcservice.testing.matchers": ("ANY_PARTIAL", "AnyInstanceOf"),
+    "rpcservice.testing.ports": ("find_free_port", "free_ports"),
     "rpcservice.testing.proxy": ("TcpProxy",),
     "rpcservice.testing.rabbitmq": ("RabbitMQNode",),
     "rpcservice.testing.stand_ins": (
@@ -17,6 +20,7 @@ _HOMES = {
         "restrict_entrypoints",
         "worker_factory",
     ),
+    "rpcservice.testing.waits": ("assert_stops_raising", "wait_for_call"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

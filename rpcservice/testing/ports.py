@@ -4,23 +4,28 @@ import random
 import socket
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """Give different ports of this host that nobody listens on, outside the range for outgoing connections."""
     # In the outgoing range a client that retries a dead port may be given that very port as its own, and then
     # connects to itself; and a server may find its port taken when it comes back.
     ports: list[int] = []
     while len(ports) < count:
         port = random.randrange(10_000, 32_000)
-        if port not in ports and _is_free(port):
+        if port not in ports and _is_free(port, host):
             ports.append(port)
     return ports
 
 
-def _is_free(port: int) -> bool:
+def find_free_port(host: str = "127.0.0.1") -> int:
+    """Give a port on which a server may listen at an address of this host."""
+    return free_ports(1, host)[0]
+
+
+def _is_free(port: int, host: str) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -32,23 +32,28 @@ class RabbitMQNode:
 
     Args:
         tls: Also listen with TLS; :attr:`certificates` then holds what a client needs.
+        management: Also serve the management API, at :attr:`api_uri`; the start takes two seconds longer.
         settings: Further lines of ``rabbitmq.conf``, by key.
 
     Attributes:
         name: The Erlang node name.
         port: The AMQP port, the same after a restart.
         tls_port: The AMQP port for TLS, None without ``tls``.
+        management_port: The port of the management API, None without ``management``.
         folder: Where its data, logs and pid file are.
         certificates: The paths of the certificates that the node uses, None without ``tls``.
     """
 
-    def __init__(self, *, tls: bool = False, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, tls: bool = False, management: bool = False, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._server = find_server()
-        self.port, self._distribution_port, self._mapper_port, tls_port = free_ports(4)
+        self.port, self._distribution_port, self._mapper_port, tls_port, management_port = free_ports(5)
         self.name = f"rpcservice-{secrets.token_hex(4)}@localhost"
         self.folder = Path(tempfile.mkdtemp(prefix="rpcservice-rabbitmq-"))
         self.certificates: Certificates | None = self._make_certificates() if tls else None
         self.tls_port = tls_port if tls else None
+        self.management_port = management_port if management else None
         self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._mapper: subprocess.Popen[bytes] | None = None
@@ -83,7 +88,7 @@ class RabbitMQNode:
             self._process = self._spawn([str(self._server)], output)
         self._watch()
         deadline = time.monotonic() + timeout
-        while not (speaks_amqp(self.port) and (self.tls_port is None or is_open(self.tls_port))):
+        while not self._answers():
             code = self._process.poll()
             if code is not None or time.monotonic() > deadline:
                 why = "did not answer in time" if code is None else f"ended with exit code {code}"
@@ -92,6 +97,10 @@ class RabbitMQNode:
                     f"the private RabbitMQ node {self.name} {why}; its log ends:\n{self.log_tail(100)}"
                 )
             time.sleep(_READY_PAUSE)
+
+    def _answers(self) -> bool:
+        others = (self.tls_port, self.management_port)
+        return speaks_amqp(self.port) and all(port is None or is_open(port) for port in others)
 
     def _start_mapper(self) -> None:
         """Start a port mapper of the node's own; Erlang would start one that stays for ever when it found none."""
@@ -180,7 +189,8 @@ class RabbitMQNode:
         cookie_file = self.folder / "home" / ".erlang.cookie"
         cookie_file.write_text(self._cookie)
         cookie_file.chmod(0o400)
-        (self.folder / "enabled_plugins").write_text("[].\n")
+        plugins = "" if self.management_port is None else "rabbitmq_management"
+        (self.folder / "enabled_plugins").write_text(f"[{plugins}].\n")
         settings = {
             "listeners.tcp.default": f"127.0.0.1:{self.port}",
             "distribution.listener.port_range.min": str(self._distribution_port),
@@ -190,6 +200,7 @@ class RabbitMQNode:
             "disk_free_limit.absolute": "1MB",
             "vm_memory_high_watermark.absolute": "2GB",
             **self._tls_settings(),
+            **self._management_settings(),
             **self._settings,
         }
         lines = [f"{key} = {value}\n" for key, value in settings.items()]
@@ -206,6 +217,11 @@ class RabbitMQNode:
             "ssl_options.verify": "verify_peer",
             "ssl_options.fail_if_no_peer_cert": "false",
         }
+
+    def _management_settings(self) -> dict[str, str]:
+        if self.management_port is None:
+            return {}
+        return {"management.tcp.ip": "127.0.0.1", "management.tcp.port": str(self.management_port)}
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))}
@@ -232,6 +248,13 @@ class RabbitMQNode:
     def uri(self) -> str:
         """The URI of the default virtual host."""
         return self.uri_for("/")
+
+    @property
+    def api_uri(self) -> str:
+        """The URI of the management API."""
+        if self.management_port is None:
+            raise ValueError(f"{self.name} has no management API; make it with RabbitMQNode(management=True)")
+        return f"http://{USER}:{USER}@127.0.0.1:{self.management_port}"
 
     def uri_for(self, vhost: str, *, tls: bool = False) -> str:
         """Give the URI of a virtual host, for a plain connection or one with TLS."""
