@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from json_process import JsonProcess
 from nameko_environment import nameko_python
+from nameko_process import nameko_shop
 from our_services import Log, OurShop, Seen
 from raw_caller import RawCaller
 
@@ -57,15 +58,10 @@ def nameko_shops(
 ) -> Iterator[list[JsonProcess]]:
     """Two instances of one nameko service, as processes."""
     folder = tmp_path_factory.mktemp("nameko")
-    script = str(HERE / "nameko_services.py")
     with ExitStack() as stack:
-        shops = [
-            stack.enter_context(JsonProcess([namekos_python, script, interop_uri, name], folder / f"{name}.log"))
-            for name in ("first", "second")
+        yield [
+            stack.enter_context(nameko_shop(namekos_python, interop_uri, name, folder)) for name in ("first", "second")
         ]
-        for shop in shops:
-            shop.wait_until(lambda shop=shop: shop.lines, "the start of a nameko service")
-        yield shops
 
 
 @pytest.fixture(scope="module")

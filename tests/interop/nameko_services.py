@@ -47,6 +47,26 @@ class Context(DependencyProvider):
         return dict(worker_ctx.context_data)
 
 
+class Trouble(DependencyProvider):
+    """Fails in the hook that the context data name."""
+
+    def _run(self, hook, worker_ctx):
+        if worker_ctx.context_data.get("trouble") == hook:
+            raise RuntimeError(f"trouble in {hook}")
+
+    def get_dependency(self, worker_ctx):
+        self._run("get_dependency", worker_ctx)
+
+    def worker_setup(self, worker_ctx):
+        self._run("worker_setup", worker_ctx)
+
+    def worker_result(self, worker_ctx, result=None, exc_info=None):
+        self._run("worker_result", worker_ctx)
+
+    def worker_teardown(self, worker_ctx):
+        self._run("worker_teardown", worker_ctx)
+
+
 class NamedHandler(EventHandler):
     """Has a queue for each instance that outlives it."""
 
@@ -61,6 +81,7 @@ named_handler = NamedHandler.decorator
 class NamekoShop:
     name = "nameko_shop"
     context = Context()
+    trouble = Trouble()
     ours = nameko_both.ServiceRpc("our_shop")
     nobody = nameko_both.ServiceRpc("nobody_there")
     dispatch = EventDispatcher()
@@ -92,6 +113,12 @@ class NamekoShop:
     @rpc
     def outcome(self, kind, name):
         return odd_outcomes.outcome(kind, name)
+
+    @rpc
+    def hold(self, seconds):
+        say(holding=seconds)
+        eventlet.sleep(seconds)
+        return INSTANCE
 
     @rpc
     def see_context(self):

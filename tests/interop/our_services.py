@@ -17,6 +17,7 @@ from rpcservice import (
     rpc,
 )
 from rpcservice.amqp.events import EventHandler
+from rpcservice.concurrency import green
 from rpcservice.core.context import WorkerContext
 
 Seen = list[tuple[str, Any, int]]
@@ -52,6 +53,26 @@ class Log(DependencyProvider):
         return note
 
 
+class Trouble(DependencyProvider):
+    """Fails in the hook that the context data name."""
+
+    def _run(self, hook: str, ctx: WorkerContext) -> None:
+        if ctx.context_data.get("trouble") == hook:
+            raise RuntimeError(f"trouble in {hook}")
+
+    def get_dependency(self, ctx: WorkerContext) -> None:
+        self._run("get_dependency", ctx)
+
+    def worker_setup(self, ctx: WorkerContext) -> None:
+        self._run("worker_setup", ctx)
+
+    def worker_result(self, ctx: WorkerContext, result: Any = None, error: BaseException | None = None) -> None:
+        self._run("worker_result", ctx)
+
+    def worker_teardown(self, ctx: WorkerContext) -> None:
+        self._run("worker_teardown", ctx)
+
+
 class NamedHandler(EventHandler):
     """Has a queue for each instance that outlives it."""
 
@@ -66,6 +87,7 @@ named_handler = NamedHandler.decorator
 class OurShop:
     name = "our_shop"
     context = Context()
+    trouble = Trouble()
     note = Log()
     instance = Instance()
     theirs = ServiceRpc("nameko_shop", timeout=15)
@@ -94,6 +116,12 @@ class OurShop:
     @rpc
     def outcome(self, kind: str, name: str) -> Any:
         return odd_outcomes.outcome(kind, name)
+
+    @rpc
+    def hold(self, seconds: float) -> int:
+        self.note("hold", seconds)
+        green().sleep(seconds)
+        return self.instance
 
     @rpc
     def see_context(self) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""Requests that leave nameko's caller without an answer, or end its service: ours answers, and goes on."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from json_process import JsonProcess
+from nameko_process import nameko_shop
+from our_services import OurShop
+from raw_caller import RawCaller, call_body
+from test_requests_on_the_wire import BAD
+from waiting import wait_until
+
+from rpcservice import ServiceContainer
+from rpcservice.testing import RabbitMQNode
+
+DEADLY: dict[str, dict[str, Any]] = {
+    "no_reply_to": {"reply_to": None},
+    "no_content_type": {"content_type": None},
+    "get_dependency": {"application_headers": {"nameko.trouble": "get_dependency"}},
+    "worker_setup": {"application_headers": {"nameko.trouble": "worker_setup"}},
+}
+AFTER_THE_REPLY: dict[str, dict[str, Any]] = {
+    "worker_result": {"application_headers": {"nameko.trouble": "worker_result"}},
+    "worker_teardown": {"application_headers": {"nameko.trouble": "worker_teardown"}},
+}
+ANSWERS = {
+    "no_content_type": ("MalformedRequest", "content type None is not accepted here"),
+    "get_dependency": ("RuntimeError", "trouble in get_dependency"),
+    "worker_setup": ("RuntimeError", "trouble in worker_setup"),
+    "worker_result": ("RuntimeError", "trouble in worker_result"),
+}
+
+
+@pytest.fixture
+def nameko(rabbitmq_uri: str, namekos_python: str, tmp_path: Path) -> Iterator[JsonProcess]:
+    """A service of nameko that may die."""
+    with nameko_shop(namekos_python, rabbitmq_uri, "mortal", tmp_path) as shop:
+        yield shop
+
+
+@pytest.fixture
+def ours(container_factory: Any) -> ServiceContainer:
+    container: ServiceContainer = container_factory(OurShop, {"ACCEPT": ["json", "pickle"]})
+    container.start()
+    return container
+
+
+@pytest.fixture
+def caller(rabbitmq_uri: str) -> Iterator[RawCaller]:
+    with RawCaller(rabbitmq_uri) as raw:
+        yield raw
+
+
+def test_nameko_answers_nothing_that_it_cannot_decode(nameko: JsonProcess, caller: RawCaller) -> None:
+    """The one answer that comes is that to the request after them."""
+    for request in BAD.values():
+        caller.send("nameko_shop.add", **request)
+    assert caller.ask_for_json("nameko_shop.add", call_body(1)) == {"result": 2, "error": None}
+
+
+@pytest.mark.parametrize("name", DEADLY)
+def test_nameko_dies_and_the_request_waits_for_its_next_victim(
+    nameko: JsonProcess, caller: RawCaller, rabbitmq: RabbitMQNode, rabbitmq_uri: str, name: str
+) -> None:
+    caller.send("nameko_shop.add", call_body(1), **DEADLY[name])
+    assert nameko.wait() != 0
+    wait_until(lambda: rabbitmq.queues(rabbitmq_uri)["rpc-nameko_shop"]["messages_ready"] == 1)
+    with pytest.raises(socket.timeout):
+        caller.reply(timeout=0.1)
+
+
+@pytest.mark.parametrize("name", AFTER_THE_REPLY)
+def test_nameko_dies_after_its_reply(nameko: JsonProcess, caller: RawCaller, name: str) -> None:
+    assert caller.ask_for_json("nameko_shop.add", call_body(1), **AFTER_THE_REPLY[name])["result"] == 2
+    assert nameko.wait() != 0
+
+
+@pytest.mark.usefixtures("ours")
+@pytest.mark.parametrize("name", ANSWERS)
+def test_ours_answers_with_the_error(caller: RawCaller, rabbitmq: RabbitMQNode, rabbitmq_uri: str, name: str) -> None:
+    reply = caller.ask_for_json("our_shop.add", call_body(1), **{**DEADLY, **AFTER_THE_REPLY}[name])
+    type_name, text = ANSWERS[name]
+    assert reply["error"]["exc_type"] == type_name
+    assert reply["error"]["value"].startswith(text)
+    assert caller.ask_for_json("our_shop.add", call_body(2))["result"] == 3
+    wait_until(lambda: rabbitmq.queues(rabbitmq_uri)["rpc-our_shop"]["messages"] == 0)
+
+
+@pytest.mark.usefixtures("ours")
+def test_ours_goes_on_after_a_teardown_that_fails(caller: RawCaller, caplog: pytest.LogCaptureFixture) -> None:
+    reply = caller.ask_for_json("our_shop.add", call_body(1), **AFTER_THE_REPLY["worker_teardown"])
+    assert reply == {"result": 2, "error": None}
+    assert caller.ask_for_json("our_shop.add", call_body(2))["result"] == 3
+    assert "trouble in worker_teardown" in caplog.text
+
+
+@pytest.mark.usefixtures("ours")
+def test_ours_goes_on_after_a_request_without_reply_to(
+    caller: RawCaller, rabbitmq: RabbitMQNode, rabbitmq_uri: str
+) -> None:
+    caller.send("our_shop.add", call_body(1), reply_to=None)
+    assert caller.ask_for_json("our_shop.add", call_body(2))["result"] == 3
+    wait_until(lambda: rabbitmq.queues(rabbitmq_uri)["rpc-our_shop"]["messages"] == 0)
