@@ -41,13 +41,21 @@ def test_an_unserializable_result_is_named_as_nameko_names_it(raw_caller: RawCal
     assert ours["error"]["exc_type"] == "UnserializableValueError"
 
 
+DEADLY = ("error", "surrogate", "msgpack")
+"""nameko takes it for granted that an error object can be encoded; msgpack cannot encode half a pair, and it dies."""
+
+
+def _outcomes() -> list[tuple[str, str]]:
+    return [("error", name) for name in odd_outcomes.ERRORS] + [("result", name) for name in odd_outcomes.RESULTS]
+
+
 @pytest.mark.parametrize("serializer", ["pickle", "yaml", "msgpack"])
 def test_other_serializers_make_of_outcomes_what_they_make_in_nameko(raw_caller: RawCaller, serializer: str) -> None:
     """All results and errors at once: what some serializers can send others cannot."""
     differences = {}
-    for kind, name in [("error", name) for name in odd_outcomes.ERRORS] + [
-        ("result", name) for name in odd_outcomes.RESULTS
-    ]:
+    for kind, name in _outcomes():
+        if (kind, name, serializer) == DEADLY:
+            continue
         content_type, encoding, body = serialization.dumps({"args": [kind, name], "kwargs": {}}, serializer)
         sent = body if isinstance(body, bytes) else body.encode()
         theirs, ours = (
@@ -58,3 +66,12 @@ def test_other_serializers_make_of_outcomes_what_they_make_in_nameko(raw_caller:
         if ours.body != theirs.body:
             differences[name] = (theirs.body, ours.body)
     assert differences == {}
+
+
+def test_an_error_that_the_serializer_cannot_encode_is_answered_by_us(raw_caller: RawCaller) -> None:
+    kind, name, serializer = DEADLY
+    content_type, encoding, body = serialization.dumps({"args": [kind, name], "kwargs": {}}, serializer)
+    reply = raw_caller.ask("our_shop.outcome", body, content_type=content_type, content_encoding=encoding)
+    error = serialization.loads(reply.body, reply.properties["content_type"], "binary", force=True)["error"]
+    assert error["exc_type"] == "UnserializableValueError"
+    assert "ValueError" in error["value"].removeprefix("Unserializable value: `")

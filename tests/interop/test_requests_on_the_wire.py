@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from kombu import serialization
+from kombu.compression import decompress
 from raw_caller import NO_ARGUMENTS, RawCaller, call_body
 
 pytestmark = pytest.mark.usefixtures("nameko_shops", "our_shops")
@@ -160,4 +161,6 @@ def test_an_empty_body_is_answered(raw_caller: RawCaller) -> None:
 
 def _value(reply: Any) -> Any:
     body, content_type = reply.body, reply.properties["content_type"]
+    if "compression" in reply.headers:
+        body = decompress(body, reply.headers["compression"])
     return serialization.loads(body, content_type, reply.properties["content_encoding"], force=True)
