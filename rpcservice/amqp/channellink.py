@@ -247,6 +247,9 @@ class ChannelLink:
 
     # Ends
 
+    def let_go(self) -> None:
+        """Do nothing: a parent's sockets are closed with this process."""
+
     def forget(self, channel: KombuChannel) -> None:
         """Have nothing more to do with a channel that is closed."""
         if channel in self._channels:

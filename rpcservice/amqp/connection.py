@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from kombu.utils.url import sanitize_url
 
 from rpcservice.amqp.link import Link, LinkChannel
-from rpcservice.concurrency import Backend
+from rpcservice.amqp.tls import warn_when_unverified
+from rpcservice.concurrency import Backend, Task
 from rpcservice.config import Settings
 from rpcservice.core.resource import Resource
 from rpcservice.errors import BrokerError, BrokerUnavailable, ChannelClosed, ConfigError, ConnectionLost
@@ -211,6 +212,7 @@ class AmqpConnection(Resource):
         self._reason: str | None = "not connected yet"
         self._blocked: str | None = None
         self._was_connected = False
+        warn_when_unverified(dict(self.key.ssl) if isinstance(self.key.ssl, tuple) else self.key.ssl, self.key.uri)
 
     @property
     def name(self) -> str:
@@ -247,24 +249,29 @@ class AmqpConnection(Resource):
             )
 
     def _run(self) -> None:
-        pausing = pauses()
+        pausing, failed = pauses(), 0
         while not self.is_stopping:
+            name = self.name
             try:
                 self._bring_up()
             except Exception as exc:
                 # Whatever it is: a connection that silently gave up would leave every service waiting.
                 if not isinstance(exc, ConnectionLost | ChannelClosed | ConfigError):
-                    _log.exception("connecting to the broker at %s failed unexpectedly", self.name)
+                    _log.exception("connecting to the broker at %s failed unexpectedly", name)
                 if self._gives_up(exc):
                     return
                 self._reason = f"{exc}"
                 if self.link is None:
+                    failed += 1
                     self._uris.append(self._uris.pop(0))
+                    if failed % len(self._uris):
+                        _log.warning("broker at %s: %s; trying the next", name, exc)
+                        continue
                 pause = next(pausing)
-                _log.warning("broker at %s: %s; trying again in %g s", self.name, exc, pause)
+                _log.warning("broker at %s: %s; trying again in %g s", name, exc, pause)
                 self._pause(pause)
                 continue
-            pausing = pauses()
+            pausing, failed = pauses(), 0
             self._attention.wait()
             self._attention.clear()
         self._ended.set()
@@ -346,14 +353,17 @@ class AmqpConnection(Resource):
         Its heartbeats would show that too, but only after two of them.
         """
         errors: list[Exception] = []
-        asked = self.backend.spawn(_collecting(question, errors))
-        link = self.link
-        if not asked.wait(LAST_PATIENCE) and link is not None and link is self.link:
-            self._lose(ConnectionLost(f"no answer within {LAST_PATIENCE:g} s while services stop"))
-            link.close()
-            asked.wait()
+        self.wait_last(self.backend.spawn(_collecting(question, errors)))
         if errors:
             raise errors[0]
+
+    def wait_last(self, asking: Task) -> None:
+        """Wait for a task that asks the broker something at the stop, as :meth:`ask_last` does."""
+        link = self.link
+        if not asking.wait(LAST_PATIENCE) and link is not None and link is self.link:
+            self._lose(ConnectionLost(f"no answer within {LAST_PATIENCE:g} s while services stop"))
+            link.close()
+            asking.wait()
 
     def stop(self) -> None:
         """Say goodbye to the broker."""
@@ -366,6 +376,12 @@ class AmqpConnection(Resource):
         self._end()
         if self.link is not None:
             self.backend.spawn(self.link.close)
+
+    def let_go(self) -> None:
+        """Close this process's copy of a connection that its parent has made, and goes on using."""
+        link, self.link = self.link, None
+        if link is not None:
+            link.let_go()
 
     def _end(self) -> None:
         self.is_stopping = True

@@ -6,6 +6,7 @@ else ever reads, so declare, qos and consume may be called from any greenlet or 
 """
 
 import logging
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -351,6 +352,12 @@ class FrameLink:
         self.write(frames.CONNECTION_CLOSE)
         self._ended.wait(CLOSE_TIMEOUT)
         self.lose(ConnectionLost("the broker did not say goodbye"))
+
+    def let_go(self) -> None:
+        """Close the socket without a word, in a process that has it from its parent, which goes on using it."""
+        if self._sock is not None:
+            # Not close(), which leaves the descriptor to whoever still holds the object; nor anything of TLS.
+            os.close(self._sock.detach())
 
 
 def _one_of(names: Iterable[str]) -> str:

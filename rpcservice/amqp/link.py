@@ -267,3 +267,7 @@ class Link(Protocol):
     def close(self) -> None:
         """Send what waits to be sent, say goodbye and disconnect."""
         ...
+
+    def let_go(self) -> None:
+        """Close the sockets without a word, in a process that has them from its parent, which goes on using them."""
+        ...

@@ -103,6 +103,9 @@ class MemoryLink:
         self.broker.remove_link(self)
         self.outbox.add(self._tell_lost, failure)
 
+    def let_go(self) -> None:
+        """Do nothing: there is no socket."""
+
     def forget(self, channel: MemoryChannel) -> None:
         """Have nothing more to do with a channel that is closed."""
         self._channels.pop(channel, None)

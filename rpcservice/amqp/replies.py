@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -10,11 +9,11 @@ from rpcservice.amqp.codec import Codecs
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, ManagedChannel, publishing_key
 from rpcservice.amqp.link import Delivery, LinkChannel, Message, Returned
 from rpcservice.amqp.message import REPLY_QUEUE_EXPIRES
-from rpcservice.concurrency import Event
+from rpcservice.concurrency import Event, Task, Timer
 from rpcservice.core.context import new_id
 from rpcservice.core.faults import error_from_data
 from rpcservice.core.resource import Resource
-from rpcservice.errors import ConnectionLost, MethodNotFound, RpcTimeout, UnknownService
+from rpcservice.errors import BrokerError, ChannelClosed, ConnectionLost, MethodNotFound, RpcTimeout, UnknownService
 
 SWEEP_INTERVAL = 30.0
 """Seconds between looks for calls whose result nobody asks for."""
@@ -25,6 +24,8 @@ _log = logging.getLogger(__name__)
 class RpcCall:
     """A call under way; :meth:`result` waits for its end. Made by ``call_async``.
 
+    Any thread may ask for the result, and more than one.
+
     Attributes:
         service_name: The service that is called.
         method_name: Its method.
@@ -32,10 +33,11 @@ class RpcCall:
     """
 
     __slots__ = (
-        "_codecs",
-        "_drop",
+        "_callbacks",
         "_event",
+        "_listener",
         "_outcome",
+        "_timer",
         "correlation_id",
         "deadline",
         "method_name",
@@ -45,13 +47,7 @@ class RpcCall:
     )
 
     def __init__(
-        self,
-        service_name: str,
-        method_name: str,
-        timeout: float | None,
-        event: Event,
-        codecs: Codecs,
-        drop: Callable[["RpcCall"], None],
+        self, service_name: str, method_name: str, timeout: float | None, event: Event, listener: "ReplyListener"
     ) -> None:
         self.service_name = service_name
         self.method_name = method_name
@@ -60,19 +56,67 @@ class RpcCall:
         self.correlation_id = ""
         self.reply: Delivery | None = None
         self._event = event
-        self._codecs = codecs
-        self._drop = drop
+        self._listener = listener
         self._outcome: tuple[Any, Exception | None] | None = None
+        self._callbacks: tuple[Callable[[RpcCall], object], ...] = ()
+        self._timer: Timer | None = None
+
+    def renew(self) -> "RpcCall":
+        """Give the same call as if nothing had happened to it: nothing was sent yet."""
+        call = RpcCall(
+            self.service_name, self.method_name, self.timeout, self._listener.backend.event(), self._listener
+        )
+        call.deadline = self.deadline
+        call.correlation_id = self.correlation_id
+        return call
 
     def settle(self, error: Exception | None) -> None:
-        """End the call: with an error, or with the reply that has been put in place."""
-        if error is not None and self._outcome is None:
+        """End the call, once: with an error, or with the reply that has been put in place.
+
+        Only who has taken the call out of the listener's table may do so.
+        """
+        if error is not None:
             self._outcome = (None, error)
         self._event.set()
+        if self._callbacks:
+            self._call_back()
+
+    def expire(self) -> None:
+        """End the call because its time is up, unless its outcome is there."""
+        if self._listener.drop(self):
+            self.settle(RpcTimeout(self.service_name, self.method_name, self.timeout or 0))
 
     def is_done(self) -> bool:
         """Say whether :meth:`result` would give or raise at once."""
         return self._event.is_set()
+
+    def add_done_callback(self, function: Callable[["RpcCall"], object]) -> None:
+        """Have a function called with this call, once, when the outcome is there; at once where it is already.
+
+        Args:
+            function: Called where the outcome arrives, in the reader of the connection: it must not wait, though it
+                may ask for the result. What it raises is logged.
+        """
+        with self._listener.guard:
+            self._callbacks = (*self._callbacks, function)
+            if self._timer is None and self.deadline is not None and not self._event.is_set():
+                # Somebody who waits looks at the clock; nobody does now.
+                remaining = max(0, self.deadline - monotonic())
+                self._timer = self._listener.backend.call_later(remaining, self.expire)
+        if self._event.is_set():
+            self._call_back()
+
+    def _call_back(self) -> None:
+        with self._listener.guard:
+            callbacks, self._callbacks = self._callbacks, ()
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        for function in callbacks:
+            try:
+                function(self)
+            except Exception:
+                _log.exception("a callback of the call %s.%s failed", self.service_name, self.method_name)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the reply and give the result; may be called again, and raises the same again.
@@ -86,12 +130,14 @@ class RpcCall:
             ConnectionLost: The connection to the broker broke meanwhile.
             RemoteError: The method raised; or its own class, if that is registered.
         """
-        if self._outcome is None:
+        outcome = self._outcome
+        if outcome is None:
             if not self._event.is_set():
                 self._wait(timeout)
-            if self._outcome is None:
-                self._outcome = self._decode()
-        value, error = self._outcome
+            outcome = self._outcome
+            if outcome is None:
+                outcome = self._outcome = self._decode()
+        value, error = outcome
         if error is not None:
             raise error
         return value
@@ -101,15 +147,15 @@ class RpcCall:
         if timeout is not None and (remaining is None or timeout < remaining):
             if not self._event.wait(timeout):
                 raise RpcTimeout(self.service_name, self.method_name, timeout)
-            return
-        if not self._event.wait(remaining):
-            self._drop(self)
-            self.settle(RpcTimeout(self.service_name, self.method_name, self.timeout or 0))
+        elif not self._event.wait(remaining):
+            self.expire()
+            # Where somebody else has taken it, the outcome is on its way.
+            self._event.wait()
 
     def _decode(self) -> tuple[Any, Exception | None]:
         assert self.reply is not None
         try:
-            payload = self._codecs.decode(self.reply.body, self.reply.properties)
+            payload = self._listener.codecs.decode(self.reply.body, self.reply.properties)
         except Exception as exc:
             return None, exc
         fault = payload.get("error") if isinstance(payload, Mapping) else payload
@@ -132,8 +178,12 @@ class ReplyListener(Resource):
         self.codecs = self.resources.get(Codecs)
         self.routing_key = new_id()
         self.queue_name = f"rpc.reply-{self.routing_key}"
+        self.guard = self.backend.guard()
+        # Who takes a call out of here settles it: once, on threads too, for the dictionary's own steps are whole.
         self._pending: dict[str, RpcCall] = {}
         self._stopped = self.backend.event()
+        self._sweeper: Task | None = None
+        self._is_killed = False
         self._replies = self.connection.add_channel(
             ManagedChannel(self.connection, "replies", on_open=self._open, on_lost=self._fail_all)
         )
@@ -144,7 +194,7 @@ class ReplyListener(Resource):
 
     def start(self) -> None:
         """Start to look for calls that nobody waits for any more."""
-        self.backend.spawn(self._sweep)
+        self._sweeper = self.backend.spawn(self._sweep)
 
     def _open(self, channel: LinkChannel) -> None:
         exchange = self.config.rpc_exchange
@@ -168,19 +218,26 @@ class ReplyListener(Resource):
             ConnectionLost: The connection did not come back in time; nothing was sent.
             MessageTooLarge: Nothing was sent.
         """
-        call = RpcCall(service_name, method_name, timeout, self.backend.event(), self.codecs, self._drop)
-        channel = self._requests.current
-        if channel is None or self._replies.current is None:
-            self._replies.wait(call.deadline)
-            channel = self._requests.wait(call.deadline)
+        call = RpcCall(service_name, method_name, timeout, self.backend.event(), self)
         call.correlation_id = message.properties["correlation_id"]
-        self._pending[call.correlation_id] = call
-        try:
-            channel.publish(message)
-        except BaseException:
-            self._drop(call)
-            raise
-        return call
+        while True:
+            # Before the look at the channels: on threads, who loses one after that finds this call and settles it.
+            self._pending[call.correlation_id] = call
+            channel = self._requests.current
+            if channel is not None and self._replies.current is not None:
+                try:
+                    channel.publish(message)
+                    return call
+                except (ConnectionLost, ChannelClosed) as exc:
+                    # On threads it may have ended a moment ago; the next look finds that it has.
+                    _log.debug("request %s was not sent: %s", message.routing_key, exc)
+                except BaseException:
+                    self.drop(call)
+                    raise
+            self.drop(call)
+            call = call.renew()
+            self._replies.wait(call.deadline)
+            self._requests.wait(call.deadline)
 
     def _receive(self, delivery: Delivery) -> None:
         call = self._pending.pop(delivery.properties.get("correlation_id", ""), None)
@@ -194,29 +251,42 @@ class ReplyListener(Resource):
             call.settle(UnknownService(call.service_name))
 
     def _fail_all(self, failure: Exception) -> None:
-        pending, self._pending = self._pending, {}
-        for call in pending.values():
+        while self._pending:
+            try:
+                _, call = self._pending.popitem()
+            except KeyError:
+                return  # on threads, the last one has just been answered
             call.settle(ConnectionLost(f"{failure}; the call may have been carried out", maybe_executed=True))
 
-    def _drop(self, call: RpcCall) -> None:
-        self._pending.pop(call.correlation_id, None)
+    def drop(self, call: RpcCall) -> bool:
+        """Forget a call; False where somebody else has taken it, who settles it."""
+        return self._pending.pop(call.correlation_id, None) is not None
 
     def _sweep(self) -> None:
         """Drop calls whose time is up although nobody waits for them: they would stay for ever."""
         while not self._stopped.wait(SWEEP_INTERVAL):
             now = monotonic()
-            late = [call for call in self._pending.values() if call.deadline is not None and call.deadline < now]
-            for call in late:
-                self._drop(call)
-                call.settle(RpcTimeout(call.service_name, call.method_name, call.timeout or 0))
+            for call in list(self._pending.values()):
+                if call.deadline is not None and call.deadline < now:
+                    call.expire()
+        self._delete_queue()
+
+    def _delete_queue(self) -> None:
+        channel = self._replies.current
+        if self._is_killed or channel is None:
+            return
+        try:
+            channel.delete_queue(self.queue_name)
+        except BrokerError as exc:
+            _log.warning("the reply queue %s stays for five minutes: %s", self.queue_name, exc)
 
     def stop(self) -> None:
-        """Delete the reply queue."""
+        """Have the sweeper delete the reply queue: no thread can be started while an interpreter ends."""
         self._stopped.set()
-        channel = self._replies.current
-        if channel is not None:
-            self.connection.ask_last(partial(channel.delete_queue, self.queue_name))
+        if self._sweeper is not None:
+            self.connection.wait_last(self._sweeper)
 
     def kill(self) -> None:
         """Wake the sweeper; the broker deletes the queue by itself after five minutes."""
+        self._is_killed = True
         self._stopped.set()

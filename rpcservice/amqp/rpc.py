@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from rpcservice.amqp.codec import Codec, Codecs
 from rpcservice.amqp.connection import connection_key
@@ -196,15 +196,40 @@ rpc = Rpc.decorator
 
 
 class RpcOptions:
-    """What a client's calls have in common: time-out, serializer and message properties."""
+    """What a client's calls have in common: time-out, serializer and message properties; made once, used for each."""
 
-    __slots__ = ("codec", "headers", "properties", "timeout")
+    __slots__ = ("codec", "given", "headers", "properties", "timeout")
 
-    def __init__(self, codec: Codec, timeout: float | None, properties: Properties, headers: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        codec: Codec,
+        timeout: float | None,
+        properties: Properties,
+        headers: Mapping[str, Any],
+    ) -> None:
+        self.given = given
         self.codec = codec
         self.timeout = timeout
         self.properties = properties
         self.headers = headers
+
+
+class Caller(Protocol):
+    """What a client sends its requests by: a bound :class:`ClusterRpc`, or what stands for one."""
+
+    options: Any
+    """What calls go with unless they ask for something else."""
+
+    def make_options(self, changes: Mapping[str, Any]) -> Any:
+        """Give the options of this caller with changes."""
+        ...
+
+    def start_call(
+        self, ctx: Any, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: Any
+    ) -> RpcCall:
+        """Send a request; gives the call, to be waited for."""
+        ...
 
 
 class ClusterRpc(DependencyProvider):
@@ -231,14 +256,18 @@ class ClusterRpc(DependencyProvider):
         self._uri = uri
         self._ssl = ssl
         self._login_method = login_method
-        self._given = self._checked(options)
+        self._given = self.check(options)
 
-    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def check(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Give options back that a client may have.
+
+        Raises:
+            TypeError: There is no such option, or ``timeout`` is no number.
+        """
         for name in options:
-            if name not in self._OPTIONS:
-                raise TypeError(
-                    f"{name!r} is no option of an RPC client; there are: {', '.join(sorted(self._OPTIONS))}"
-                )
+            if name not in cls._OPTIONS:
+                raise TypeError(f"{name!r} is no option of an RPC client; there are: {', '.join(sorted(cls._OPTIONS))}")
         timeout = options.get("timeout")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
             raise TypeError(f"timeout={timeout!r}: give a number of seconds, or None to wait for ever")
@@ -254,7 +283,7 @@ class ClusterRpc(DependencyProvider):
 
     def make_options(self, changes: Mapping[str, Any]) -> RpcOptions:
         """Give the options of this client with changes."""
-        options = {**self._given, **self._checked(dict(changes))}
+        options = {**self._given, **self.check(dict(changes))}
         codecs = self.replies.codecs
         codec = codecs.named(options["serializer"]) if "serializer" in options else codecs.default
         properties = properties_for(
@@ -264,9 +293,8 @@ class ClusterRpc(DependencyProvider):
             expiration=options.get("expiration"),
         )
         properties["reply_to"] = self.replies.routing_key
-        return RpcOptions(
-            codec, options.get("timeout", self.host.config.rpc_timeout), properties, options.get("headers") or {}
-        )
+        timeout = options.get("timeout", self.host.config.rpc_timeout)
+        return RpcOptions(changes, codec, timeout, properties, options.get("headers") or {})
 
     def _publish(self, message: Message) -> RpcCall:
         service_name, _, method_name = message.routing_key.rpartition(".")
@@ -313,7 +341,7 @@ class ServiceRpc(ClusterRpc):
 class ClusterClient:
     """What :class:`ClusterRpc` injects: its attributes and items are clients for services."""
 
-    def __init__(self, provider: ClusterRpc, ctx: WorkerContext) -> None:
+    def __init__(self, provider: Caller, ctx: Any) -> None:
         self._provider = provider
         self._ctx = ctx
 
@@ -329,7 +357,7 @@ class ClusterClient:
 class ServiceClient:
     """What :class:`ServiceRpc` injects: its attributes and items are the service's methods."""
 
-    def __init__(self, provider: ClusterRpc, ctx: WorkerContext, service_name: str) -> None:
+    def __init__(self, provider: Caller, ctx: Any, service_name: str) -> None:
         self._provider = provider
         self._ctx = ctx
         self._service_name = service_name
@@ -354,7 +382,7 @@ class MethodClient:
 
     __slots__ = ("_ctx", "_options", "_provider", "_routing_key")
 
-    def __init__(self, provider: ClusterRpc, ctx: WorkerContext, routing_key: str, options: RpcOptions) -> None:
+    def __init__(self, provider: Caller, ctx: Any, routing_key: str, options: Any) -> None:
         self._provider = provider
         self._ctx = ctx
         self._routing_key = routing_key
@@ -375,5 +403,6 @@ class MethodClient:
         return self._provider.start_call(self._ctx, self._routing_key, args, kwargs, self._options)
 
     def with_options(self, **changes: Any) -> Self:
-        """Give the same method with other options, such as ``timeout=2``."""
-        return type(self)(self._provider, self._ctx, self._routing_key, self._provider.make_options(changes))
+        """Give the same method with other options, such as ``timeout=2``; those that it has already stay."""
+        options = self._provider.make_options({**self._options.given, **changes})
+        return type(self)(self._provider, self._ctx, self._routing_key, options)

@@ -85,6 +85,13 @@ class Backend(Protocol):
         """Make a lock."""
         ...
 
+    def guard(self) -> Lock:
+        """Make a lock for steps that never wait and belong together; greenlets, which switch nowhere else, need none.
+
+        Its owner may take it again.
+        """
+        ...
+
     def spawn(self, function: Callable[..., object], *args: object) -> Task:
         """Run ``function`` beside the caller, in a copy of the caller's context variables."""
         ...
@@ -115,6 +122,10 @@ class Backend(Protocol):
 
     def can_use_sockets(self) -> bool:
         """Say whether waiting on an ordinary socket lets others run."""
+        ...
+
+    def is_home(self) -> bool:
+        """Say whether the calling thread may wait for what belongs to this backend."""
         ...
 
     def current(self) -> Any:

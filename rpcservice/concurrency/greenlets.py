@@ -23,10 +23,21 @@ _getcurrent = greenlet.getcurrent
 _backends = threading.local()
 
 
+def has_backend() -> bool:
+    """Say whether somebody has asked for greenlets in the calling thread."""
+    return hasattr(_backends, "backend")
+
+
+def is_patched() -> bool:
+    """Say whether sockets and threads of this process are greenlets'."""
+    is_monkey_patched = eventlet.patcher.is_monkey_patched
+    return bool(is_monkey_patched("socket") and is_monkey_patched("thread"))
+
+
 def backend() -> "GreenBackend":
     """Give the backend of the calling thread's eventlet hub."""
     known: GreenBackend | None = getattr(_backends, "backend", None)
-    if known is None:
+    if known is None or known._hub is not eventlet.hubs.get_hub():
         known = _backends.backend = GreenBackend()
     return known
 
@@ -179,6 +190,19 @@ class GreenWatch:
             self._listener = None
 
 
+class _NoLock:
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc_info: Any) -> None:
+        return None
+
+
+_NO_LOCK = _NoLock()
+
+
 class GreenBackend:
     """Greenlets on the eventlet hub of the thread that made it."""
 
@@ -207,6 +231,10 @@ class GreenBackend:
         """Make a lock for greenlets of this hub."""
         lock: Lock = eventlet.semaphore.Semaphore(1)
         return lock
+
+    def guard(self) -> Lock:
+        """Give what locks nothing."""
+        return _NO_LOCK
 
     def start(self, function: Callable[..., object], *args: object) -> Any:
         """Have a greenlet below the hub run a function in the hub's next turn; gives the greenlet."""
@@ -269,6 +297,10 @@ class GreenBackend:
     def can_use_sockets(self) -> bool:
         """Say whether the process is monkey-patched."""
         return bool(eventlet.patcher.is_monkey_patched("socket"))
+
+    def is_home(self) -> bool:
+        """Say whether this is the thread of the hub."""
+        return bool(self._get_ident() == self._home)
 
     def current(self) -> Any:
         """Give the greenlet that calls."""
