@@ -50,6 +50,7 @@ _HOMES = {
     ),
     "rpcservice.timers": ("timer",),
     "rpcservice.web.http": ("http",),
+    "rpcservice.web.websocket": ("WebSocketHubProvider", "on_connect", "on_disconnect", "websocket_rpc"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -112,6 +113,10 @@ if TYPE_CHECKING:
     from rpcservice.errors import WorkerPoolFull as WorkerPoolFull
     from rpcservice.timers import timer as timer
     from rpcservice.web.http import http as http
+    from rpcservice.web.websocket import WebSocketHubProvider as WebSocketHubProvider
+    from rpcservice.web.websocket import on_connect as on_connect
+    from rpcservice.web.websocket import on_disconnect as on_disconnect
+    from rpcservice.web.websocket import websocket_rpc as websocket_rpc
 
 
 def __getattr__(name: str) -> Any:

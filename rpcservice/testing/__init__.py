@@ -20,6 +20,7 @@ _HOMES = {
         "restrict_entrypoints",
         "worker_factory",
     ),
+    "rpcservice.testing.websocket": ("VirtualSocket", "make_virtual_socket"),
     "rpcservice.testing.waits": ("assert_stops_raising", "wait_for_call"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

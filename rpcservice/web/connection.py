@@ -348,6 +348,20 @@ class Connection:
         self.is_closing = True
         self.begin(answer)
 
+    def switch_protocols(self, answer: Answer) -> tuple[Stream, bytes]:
+        """Answer the request at hand with 101, and give the socket and what has come on it since to another protocol.
+
+        Call it within the responder; the connection ends when that gives its answer, which nobody gets.
+
+        Raises:
+            OSError: The client is gone.
+        """
+        self._open(answer)
+        self.is_closing = True
+        self.stream.send(b"%bDate: %b\r\n\r\n" % (answer.head(), _date(int(time()))))
+        rest, self._buffer = bytes(self._buffer), bytearray()
+        return self.stream, rest
+
     def _linger(self) -> None:
         """Let the client read the answer: closed with bytes unread, the connection would be reset under it."""
         self.stream.end_writing()

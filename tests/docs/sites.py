@@ -74,9 +74,14 @@ class Site:
     @property
     def http(self) -> Client:
         """A client of the web server that the services share."""
+        return Client(self.address)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where that web server listens."""
         from rpcservice.web.server import WebServer
 
-        return Client(self.runner.resources.get(WebServer).address)
+        return self.runner.resources.get(WebServer).address
 
 
 @contextmanager

@@ -1,0 +1,387 @@
+"""WebSocketServer, the endpoint that all websocket entrypoints of a process share, and its sockets."""
+
+import json
+import logging
+from collections.abc import Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from werkzeug import Request
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
+
+from rpcservice.concurrency import Timer
+from rpcservice.core.context import CALL_ID_STACK, WorkerContext, new_id
+from rpcservice.core.faults import error_to_data
+from rpcservice.core.resource import Resource
+from rpcservice.errors import (
+    BadRequest,
+    ConnectionNotFound,
+    ContainerBeingKilled,
+    DeclarationError,
+    MalformedRequest,
+    MethodNotFound,
+    MissingExtra,
+    WebSocketRefused,
+    WorkerPoolFull,
+)
+from rpcservice.web.answer import Answer, answer_from_error, encode_json, http_status
+from rpcservice.web.request import WebRequest
+from rpcservice.web.routes import unavailable
+from rpcservice.web.server import WebServer
+
+if TYPE_CHECKING:
+    from rpcservice.web.websocket_protocol import Message
+    from rpcservice.web.websocket_socket import WebSocket
+
+_log = logging.getLogger(__name__)
+
+_POLICY, _FAILED, _GOING_AWAY = 1008, 1011, 1001
+
+
+def event_payload(event: str, data: Any) -> dict[str, Any]:
+    """Give what the frame of an event says."""
+    return {"type": "event", "event": event, "data": data}
+
+
+class SocketRequest:
+    """What fired a websocket entrypoint, for ``ctx.message``.
+
+    Attributes:
+        request: The request that opened the websocket, with its headers, cookies and query.
+        socket: The websocket.
+        correlation_id: What the client knows its call by.
+    """
+
+    __slots__ = ("correlation_id", "request", "socket")
+
+    def __init__(self, socket: "WebSocket", correlation_id: Any = None) -> None:
+        self.socket = socket
+        self.request = socket.request
+        self.correlation_id = correlation_id
+
+
+class Method(Protocol):
+    """What an entrypoint of a method that clients call offers to the server."""
+
+    @property
+    def method_name(self) -> str:
+        """What clients call it."""
+        ...
+
+    def handle_message(self, socket: "WebSocket", data: Any, correlation_id: Any) -> None:
+        """Run the method and send its result."""
+        ...
+
+    def where(self) -> str:
+        """Say which method it is."""
+        ...
+
+
+class Hook(Protocol):
+    """What an entrypoint offers whose method is called when websockets come or go."""
+
+    host: Any
+
+    def fire(self, socket: "WebSocket", *args: Any) -> WorkerContext:
+        """Run the method."""
+        ...
+
+
+class Hub(Protocol):
+    """What a hub offers to the server."""
+
+    def forget(self, socket_id: str) -> None:
+        """Drop the subscriptions of a socket that is gone."""
+        ...
+
+
+class WebSocketServer(Resource):
+    """Opens websockets at ``websocket_path``, and hands requests to the methods of all services of a process.
+
+    A subclass is another endpoint, with websockets of its own; entrypoints and hub providers whose ``server_cls`` it
+    is belong to it. It may override ``get_url_rule``, ``get_context_data``, ``deserialize_ws_frame``,
+    ``serialize_for_ws`` and ``serialize_event``.
+    """
+
+    def setup(self) -> None:
+        """Register with the web server.
+
+        Raises:
+            MissingExtra: wsproto is not installed.
+        """
+        try:
+            from rpcservice.web import websocket_protocol
+        except ImportError as exc:
+            raise MissingExtra('websockets need wsproto; install it with: pip install "rpcservice[websocket]"') from exc
+        self._encoder = websocket_protocol.Encoder()
+        self.sockets: dict[str, WebSocket] = {}
+        self.hubs: list[Hub] = []
+        self.connect_hooks: list[Hook] = []
+        self.disconnect_hooks: list[Hook] = []
+        self._methods: dict[str, Method] = {}
+        self._sources = 0
+        self.is_closing = False
+        self._sweep: Timer | None = None
+        self._all_gone = self.backend.event()
+        self._all_gone.set()
+        self.web_server = self.resources.get(WebServer)
+        self.web_server.add_route(self)
+
+    @property
+    def path(self) -> str:
+        """Where websockets are opened."""
+        return self.get_url_rule().rule
+
+    @property
+    def url(self) -> str:
+        """The URL that websockets are opened at from this machine."""
+        return f"ws{self.web_server.url.removeprefix('http')}{self.path}"
+
+    def get_url_rule(self) -> Rule:
+        """Give the rule of the URL to open websockets at."""
+        return Rule(self.config.websocket_path, methods=["GET"])
+
+    def where(self) -> str:
+        """Say who answers the URL."""
+        return "the websockets' endpoint"
+
+    def add_method(self, method: Method) -> None:
+        """Have a method called by clients.
+
+        Raises:
+            DeclarationError: Another one has its name already.
+        """
+        taken = self._methods.setdefault(method.method_name, method)
+        if taken is not method:
+            raise DeclarationError(
+                f"{taken.where()} and {method.where()} are both called as {method.method_name!r}; rename one"
+            )
+        self._sources += 1
+
+    def remove_method(self, method: Method) -> None:
+        """Have a method called no more; when nothing else takes requests, websockets are closed."""
+        if self._methods.get(method.method_name) is method:
+            del self._methods[method.method_name]
+            self._remove_source()
+
+    def add_connect_hook(self, hook: Hook) -> None:
+        """Have a hook called for each websocket that is opened."""
+        self.connect_hooks.append(hook)
+        self._sources += 1
+
+    def remove_connect_hook(self, hook: Hook) -> None:
+        """Have a hook called no more."""
+        if hook in self.connect_hooks:
+            self.connect_hooks.remove(hook)
+            self._remove_source()
+
+    def _remove_source(self) -> None:
+        self._sources -= 1
+        if not self._sources:
+            self.close_idle()
+
+    def get_context_data(self, request: Request) -> Mapping[str, Any]:
+        """Give the context data that the calls of a websocket start with: none, but for the client's X-Request-ID."""
+        request_id = cast(WebRequest, request).head.request_id
+        return {CALL_ID_STACK: [request_id]} if request_id is not None else {}
+
+    def deserialize_ws_frame(self, payload: str) -> tuple[Any, Any, Any]:
+        """Give the method, data and correlation id of a request.
+
+        Raises:
+            MalformedRequest: It is none.
+        """
+        try:
+            request = json.loads(payload)
+            return request["method"], request.get("data") or {}, request.get("correlation_id")
+        except Exception as exc:
+            raise MalformedRequest("Invalid JSON data") from exc
+
+    def serialize_for_ws(self, payload: Any) -> str:
+        """Give a frame as text.
+
+        Raises:
+            UnserializableValueError: It has a part that JSON does not know.
+        """
+        return encode_json(payload).decode()
+
+    def serialize_event(self, event: str, data: Any) -> str:
+        """Give the frame of an event as text."""
+        return self.serialize_for_ws(event_payload(event, data))
+
+    def encode(self, text: str) -> "Message":
+        """Give a text as a message that can be sent to many."""
+        return self._encoder.encode(text)
+
+    def encode_result(self, result: Any, correlation_id: Any) -> "Message":
+        """Give the message that says how a call ended."""
+        return self.encode(
+            self.serialize_for_ws({"type": "result", "success": True, "data": result, "correlation_id": correlation_id})
+        )
+
+    def encode_error(self, error: BaseException, correlation_id: Any) -> "Message":
+        """Give the message that says how a call failed."""
+        described = error_to_data(error)
+        # For callers within the cluster; what else there is is nobody's business outside.
+        described.pop("names", None)
+        return self.encode(
+            self.serialize_for_ws(
+                {"type": "result", "success": False, "error": described, "correlation_id": correlation_id}
+            )
+        )
+
+    def find(self, socket_id: str) -> "WebSocket":
+        """Give an open websocket of this process.
+
+        Raises:
+            ConnectionNotFound: There is none of this id.
+        """
+        socket = self.sockets.get(socket_id)
+        if socket is None or not socket.is_open:
+            raise ConnectionNotFound(socket_id)
+        return socket
+
+    def handle(self, socket: "WebSocket", text: str) -> None:
+        """Carry out a request and answer it."""
+        correlation_id = None
+        try:
+            name, data, correlation_id = self.deserialize_ws_frame(text)
+            method = self._methods.get(name) if isinstance(name, str) else None
+            if method is None:
+                raise MethodNotFound(f"{name}")
+            method.handle_message(socket, data, correlation_id)
+        except Exception as exc:
+            if isinstance(exc, BadRequest):
+                _log.info("websocket %s: a request was refused: %s", socket.socket_id, exc)
+            else:
+                _log.error("websocket %s: a request failed before its worker: %s", socket.socket_id, exc, exc_info=exc)
+            socket.answer(self.encode_error(exc, correlation_id))
+
+    def respond(self, request: WebRequest) -> Answer:
+        """Open a websocket and serve it to its end: what the web server calls."""
+        from rpcservice.web.websocket_handshake import accept, check_handshake, check_origin
+        from rpcservice.web.websocket_protocol import Wire, negotiate_deflate
+
+        head, config = request.head, self.config
+        try:
+            check_handshake(head)
+            check_origin(head, config.websocket_origins)
+            if self.is_closing:
+                raise unavailable("The services are stopping.")
+        except HTTPException as exc:
+            _log.info("a websocket for %s was refused: %s", request.remote_addr, exc)
+            return answer_from_error(exc, accept=head.headers.get("accept", ""))
+        deflate = None
+        if config.websocket_compression:
+            offers = head.headers.get("sec-websocket-extensions", "")
+            deflate = negotiate_deflate(offers, config.websocket_max_message_size)
+        wire = Wire(config.websocket_max_message_size, deflate[0] if deflate is not None else None)
+        return self._serve(request, accept(head, deflate[1] if deflate is not None else None), wire)
+
+    def _serve(self, request: WebRequest, opening: Answer, wire: Any) -> Answer:
+        from rpcservice.web.websocket_socket import WebSocket
+
+        socket = WebSocket(new_id(), request, dict(self.get_context_data(request)), self, wire)
+        self._add(socket)
+        entered: list[Any] = []
+        try:
+            socket.send(self.encode(self.serialize_event("connected", {"socket_id": socket.socket_id})))
+            refusal = self._enter(socket, entered)
+            if refusal is not None:
+                return refusal
+            stream, rest = request.exchange.switch_protocols(opening)
+            socket.run(stream, rest)
+            return opening
+        finally:
+            socket.lose("its connection has ended")
+            try:
+                self._leave(socket, entered)
+            finally:
+                self._remove(socket)
+
+    def _add(self, socket: "WebSocket") -> None:
+        self.sockets[socket.socket_id] = socket
+        self._all_gone.clear()
+        interval = self.config.websocket_ping_interval
+        if interval and self._sweep is None:
+            self._sweep = self.backend.call_later(interval / 2, self._check_all, interval)
+
+    def _remove(self, socket: "WebSocket") -> None:
+        for hub in self.hubs:
+            hub.forget(socket.socket_id)
+        del self.sockets[socket.socket_id]
+        if not self.sockets:
+            self._all_gone.set()
+
+    def _check_all(self, interval: float) -> None:
+        now = monotonic()
+        for socket in list(self.sockets.values()):
+            socket.check(now, interval)
+        self._sweep = self.backend.call_later(interval / 2, self._check_all, interval) if self.sockets else None
+
+    def _enter(self, socket: "WebSocket", entered: list[Any]) -> Answer | None:
+        """Run the hooks of all services; gives the answer to a websocket that is refused before it is open."""
+        for hook in list(self.connect_hooks):
+            try:
+                error = hook.fire(socket, socket.request).error
+            except Exception as exc:
+                error = exc
+            if error is not None:
+                entered[:] = [host for host in entered if host is not hook.host]
+                return self._refuse(socket, error)
+            entered.append(hook.host)
+        entered.extend(hook.host for hook in self.disconnect_hooks)
+        return None
+
+    def _refuse(self, socket: "WebSocket", error: BaseException) -> Answer | None:
+        if isinstance(error, WebSocketRefused):
+            socket.drop(error.code, error.reason)
+            return None
+        if isinstance(error, WorkerPoolFull | ContainerBeingKilled):
+            error = unavailable("All workers are busy.")
+        if isinstance(error, HTTPException) or http_status(error) is not None:
+            return answer_from_error(error, accept=cast(WebRequest, socket.request).head.headers.get("accept", ""))
+        if isinstance(error, BadRequest):
+            socket.drop(_POLICY, f"{error}")
+        else:
+            socket.drop(_FAILED, "the service failed")
+        return None
+
+    def _leave(self, socket: "WebSocket", entered: list[Any]) -> None:
+        """Run the hooks of the services that let the websocket in."""
+        for hook in list(self.disconnect_hooks):
+            if hook.host in entered:
+                try:
+                    hook.fire(socket, socket.close_code)
+                except Exception as exc:
+                    _log.warning("websocket %s: on_disconnect was not called: %s", socket.socket_id, exc)
+
+    def close_idle(self) -> None:
+        """Open no more websockets, and close each when the request at hand has been answered; never waits."""
+        self.is_closing = True
+        self.web_server.withdraw(self)
+        for socket in list(self.sockets.values()):
+            socket.finish()
+
+    def close_all(self) -> None:
+        """Close what is left; waits until all are gone, which takes a few seconds at most."""
+        from rpcservice.web.websocket_socket import CLOSE_TIMEOUT
+
+        self.close_idle()
+        for socket in list(self.sockets.values()):
+            socket.close(_GOING_AWAY)
+        if not self._all_gone.wait(CLOSE_TIMEOUT + 1):
+            _log.warning("%d websockets are left behind, whose calls have not ended", len(self.sockets))
+
+    def stop(self) -> None:
+        """Close what is left."""
+        self.close_all()
+
+    def kill(self) -> None:
+        """Break all connections."""
+        self.close_idle()
+        for socket in list(self.sockets.values()):
+            socket.lose("the services are killed")
+        if self._sweep is not None:
+            self._sweep.cancel()
