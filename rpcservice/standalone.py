@@ -19,7 +19,7 @@ from rpcservice.amqp.replies import RpcCall
 from rpcservice.amqp.rpc import ClusterClient, ClusterRpc, RpcOptions, ServiceClient
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.amqp.topology import Declarations
-from rpcservice.concurrency import Lock, for_clients, threads
+from rpcservice.concurrency import Backend, Lock, for_clients, threads
 from rpcservice.config import Settings, make_settings
 from rpcservice.core.context import CALL_ID_STACK, new_id
 from rpcservice.core.resource import Resource, Resources
@@ -78,10 +78,10 @@ class Session:
         has_ended: It was stopped, or could not be started: the next one is another session.
     """
 
-    def __init__(self, config: Settings, service_name: str) -> None:
+    def __init__(self, config: Settings, service_name: str, backend: Backend) -> None:
         self.config = config
         self.service_name = service_name
-        self.backend = for_clients(is_embedded=config.amqp_uri.startswith("memory:"))
+        self.backend = backend
         self.resources = Resources(config, self.backend)
         self.pid = os.getpid()
         self.is_up = False
@@ -193,6 +193,10 @@ class _Standalone(Generic[P]):
         """Give what uses a session; nothing is connected yet."""
         raise NotImplementedError
 
+    def _make_backend(self) -> Backend:
+        """Give what the connection of a session is to run on."""
+        return for_clients(is_embedded=self._config.amqp_uri.startswith("memory:"))
+
     @property
     def _guard(self) -> Lock:
         pid = os.getpid()
@@ -215,7 +219,7 @@ class _Standalone(Generic[P]):
                 return bound
             if self._is_stopped:
                 raise ConnectionLost("nothing was sent: this client has been stopped; start() it again")
-            session = Session(self._config, self._name)
+            session = Session(self._config, self._name, self._make_backend())
             self._bound = bound = session, self._bind(session)
             weakref.finalize(self, session.abandon).atexit = False
             return bound
@@ -313,6 +317,9 @@ class _Caller:
 
 
 class _RpcClient(_Standalone[ClusterRpc]):
+    _provider_class = ClusterRpc
+    _caller_class = _Caller
+
     def __init__(
         self,
         config: GivenConfig = None,
@@ -324,10 +331,10 @@ class _RpcClient(_Standalone[ClusterRpc]):
         **options: Any,
     ) -> None:
         super().__init__(client_settings(config, uri, ssl, login_method), CLIENT_NAME)
-        self._provider = ClusterRpc(**options)
+        self._provider = self._provider_class(**options)
         self._prefix = f"{CLIENT_NAME}.{new_id()}"
         self._context_data = dict(context_data or {})
-        self._caller = _Caller(self)
+        self._caller = self._caller_class(self)
 
     def _bind(self, session: Session) -> ClusterRpc:
         host: Any = session
@@ -465,9 +472,11 @@ class _Sources:
 class StandaloneDispatcher(_Standalone[_Sources]):
     """Sends events in the name of any service; made by :func:`event_dispatcher`."""
 
+    _provider_class = EventDispatcher
+
     def __init__(self, config: Settings, options: Mapping[str, Any]) -> None:
         super().__init__(config, CLIENT_NAME)
-        self._dispatcher = EventDispatcher(**options)
+        self._dispatcher = self._provider_class(**options)
         timeout = options.get("timeout")
         self._timeout: float = config.publish_timeout if timeout is None else timeout
 

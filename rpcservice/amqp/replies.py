@@ -220,24 +220,46 @@ class ReplyListener(Resource):
         """
         call = RpcCall(service_name, method_name, timeout, self.backend.event(), self)
         call.correlation_id = message.properties["correlation_id"]
-        while True:
-            # Before the look at the channels: on threads, who loses one after that finds this call and settles it.
-            self._pending[call.correlation_id] = call
-            channel = self._requests.current
-            if channel is not None and self._replies.current is not None:
-                try:
-                    channel.publish(message)
-                    return call
-                except (ConnectionLost, ChannelClosed) as exc:
-                    # On threads it may have ended a moment ago; the next look finds that it has.
-                    _log.debug("request %s was not sent: %s", message.routing_key, exc)
-                except BaseException:
-                    self.drop(call)
-                    raise
-            self.drop(call)
+        while not self._try_to_send(message, call):
             call = call.renew()
-            self._replies.wait(call.deadline)
-            self._requests.wait(call.deadline)
+            self.wait_until_up(call.deadline)
+        return call
+
+    def send_now(self, message: Message, service_name: str, method_name: str) -> RpcCall | None:
+        """Send a request without waiting and without a time-out; None where there is no connection to send it on.
+
+        Raises:
+            MessageTooLarge: Nothing was sent.
+        """
+        call = RpcCall(service_name, method_name, None, self.backend.event(), self)
+        call.correlation_id = message.properties["correlation_id"]
+        return call if self._try_to_send(message, call) else None
+
+    def wait_until_up(self, deadline: float | None) -> None:
+        """Wait until requests can be sent, at most until ``deadline`` on the monotonic clock (None: for ever).
+
+        Raises:
+            ConnectionLost: The connection did not come back in time.
+        """
+        self._replies.wait(deadline)
+        self._requests.wait(deadline)
+
+    def _try_to_send(self, message: Message, call: RpcCall) -> bool:
+        # Before the look at the channels: on threads, who loses one after that finds this call and settles it.
+        self._pending[call.correlation_id] = call
+        channel = self._requests.current
+        if channel is not None and self._replies.current is not None:
+            try:
+                channel.publish(message)
+                return True
+            except (ConnectionLost, ChannelClosed) as exc:
+                # On threads it may have ended a moment ago; the next look finds that it has.
+                _log.debug("request %s was not sent: %s", message.routing_key, exc)
+            except BaseException:
+                self.drop(call)
+                raise
+        self.drop(call)
+        return False
 
     def _receive(self, delivery: Delivery) -> None:
         call = self._pending.pop(delivery.properties.get("correlation_id", ""), None)
