@@ -47,11 +47,19 @@ ALLOWED_IN = {
     "vine": ("amqp",),
     "werkzeug": ("web", "compat.nameko.web"),
     "wsproto": ("web", "testing.websocket"),
-    "eventlet": ("concurrency.greenlets", "web.server", "cli.run", "cli.backdoor_server", "testing.patch"),
+    "eventlet": (
+        "concurrency.greenlets",
+        "web.server",
+        "cli.run",
+        "cli.backdoor_server",
+        "testing.patch",
+        "compat.nameko.testing",
+        "compat.nameko.utils",
+    ),
     "greenlet": ("concurrency.greenlets",),
     "yaml": ("config", "envvars", "cli"),
-    "click": ("cli",),
-    "pytest": ("testing",),
+    "click": ("cli", "compat.nameko.cli"),
+    "pytest": ("testing", "compat.nameko.testing"),
 }
 
 

@@ -28,14 +28,30 @@ def install() -> None:
         ImportError: The real nameko has been imported already.
     """
     present = sys.modules.get("nameko")
-    if present is not None and present is not sys.modules[__name__]:
+    if present is not None and present is not sys.modules[__name__] and not _forget_plugin():
         raise ImportError(
             f"nameko has been imported from {getattr(present, '__file__', 'elsewhere')}, and may be in use; call "
             "rpcservice.compat.nameko.install() before anything imports nameko"
         )
     if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
         _logging.connect()
+    else:
+        sys.meta_path.remove(_finder)
+    # In front of what has come meanwhile: pytest's own hook would find an installed nameko.
+    sys.meta_path.insert(0, _finder)
+
+
+def _forget_plugin() -> bool:
+    """Forget the pytest plugin of an installed nameko; False where more of nameko than that has been imported.
+
+    pytest imports the plugins of all installed packages, nameko's perhaps before ours, and nothing has used it yet.
+    """
+    imported = {name for name in sys.modules if name == "nameko" or name.startswith("nameko.")}
+    if "nameko.testing.pytest" not in imported or imported - {"nameko", "nameko.testing", "nameko.testing.pytest"}:
+        return False
+    for name in imported:
+        del sys.modules[name]
+    return True
 
 
 def uninstall() -> None:
