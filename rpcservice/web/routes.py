@@ -56,6 +56,8 @@ class Routes:
         try:
             rule = route.get_url_rule()
             rule.endpoint = route
+            # The endpoint itself looks whether a request opens a websocket, and says what is missing.
+            rule.websocket = False
             methods = sorted(rule.methods or ("GET",))
             shape = _ARGUMENT_NAME.sub(lambda argument: f"<{argument[1] or ''}>", rule.rule)
             for method in methods:

@@ -143,3 +143,20 @@ def serve(container_factory: Callable[..., ServiceContainer]) -> Iterator[Callab
         return Site(container, container.resource(WebServer))
 
     yield start
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Any]]:
+    """Open websockets for the time of a test: ``connect(site, path="/ws", headers=None)``."""
+    from rpcservice.testing import VirtualSocket
+
+    opened: list[VirtualSocket] = []
+
+    def open_one(site: Site, path: str = "/ws", **options: Any) -> VirtualSocket:
+        socket = VirtualSocket(*site.address, path, **options).connect()
+        opened.append(socket)
+        return socket
+
+    yield open_one
+    for socket in opened:
+        socket.close()
