@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
 
 from kombu.utils.url import sanitize_url
 
-from rpcservice.amqp.link import Link, LinkChannel
+from rpcservice.amqp.link import Link
+from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.amqp.tls import warn_when_unverified
 from rpcservice.concurrency import Backend, Task
 from rpcservice.config import Settings
 from rpcservice.core.resource import Resource
-from rpcservice.errors import BrokerError, BrokerUnavailable, ChannelClosed, ConfigError, ConnectionLost
+from rpcservice.errors import BrokerUnavailable, ChannelClosed, ConfigError, ConnectionLost
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between attempts to connect: they grow from the first to the longest."""
@@ -103,97 +105,6 @@ def pauses() -> Iterator[float]:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-class ManagedChannel:
-    """A channel that is opened again whenever it or its connection is lost.
-
-    Args:
-        connection: Whose channel it is.
-        name: For the log.
-        on_open: Declares and consumes on a channel that has just been opened; may wait.
-        on_ready: Called after that, when the channel is in use; must not wait.
-        on_lost: Called once each time the channel is lost; must not wait.
-        confirms: The broker is to confirm what is published on it.
-    """
-
-    def __init__(
-        self,
-        connection: "AmqpConnection",
-        name: str,
-        *,
-        on_open: Callable[[LinkChannel], None],
-        on_ready: Callable[[LinkChannel], None] | None = None,
-        on_lost: Callable[[Exception], None] | None = None,
-        confirms: bool = False,
-    ) -> None:
-        self.name = name
-        self.current: LinkChannel | None = None
-        self._connection = connection
-        self._on_open = on_open
-        self._on_ready = on_ready
-        self._on_lost = on_lost
-        self._confirms = confirms
-        self._ready = connection.backend.event()
-
-    def open(self, link: Link) -> None:
-        """Open and set up; carried out by the connection."""
-        channel = link.channel(confirms=self._confirms)
-        channel.on_closed = lambda failure: self._lose(channel, failure)
-        try:
-            self._on_open(channel)
-        except BaseException:
-            # The next attempt opens another one.
-            if channel.is_open:
-                channel.close()
-            raise
-        self.current = channel
-        self._ready.set()
-        if self._on_ready is not None:
-            self._on_ready(channel)
-
-    def _lose(self, channel: LinkChannel, failure: Exception) -> None:
-        if channel is not self.current:
-            return
-        self.current = None
-        self._ready.clear()
-        if isinstance(failure, ChannelClosed):
-            _log.error("channel for %s: %s; it is opened again", self.name, failure)
-        if self._on_lost is not None:
-            self._on_lost(failure)
-        self._connection.call_attention()
-
-    def reopen(self) -> None:
-        """Close the channel, and have it opened and set up anew; does not wait."""
-        channel = self.current
-        if channel is not None:
-            self._lose(channel, ConnectionLost(f"the channel for {self.name} is set up anew"))
-            self._connection.backend.spawn(self._close, channel)
-
-    def _close(self, channel: LinkChannel) -> None:
-        try:
-            channel.close()
-        except BrokerError as exc:
-            _log.debug("the old channel for %s ended by itself: %s", self.name, exc)
-
-    def wait(self, deadline: float | None) -> LinkChannel:
-        """Give the channel, waiting for it until ``deadline`` on the monotonic clock (None: for ever).
-
-        Raises:
-            ConnectionLost: It did not come back in time; nothing was sent.
-        """
-        while self.current is None:
-            remaining = None if deadline is None else deadline - monotonic()
-            if (remaining is not None and remaining <= 0) or not self._ready.wait(remaining):
-                reason = self._connection.health() or "the connection is being set up again"
-                raise ConnectionLost(f"nothing was sent: {reason}", maybe_executed=False)
-            if self._connection.is_stopping:
-                raise ConnectionLost("nothing was sent: this process is stopping", maybe_executed=False)
-        return self.current
-
-    def stop_waiting(self) -> None:
-        """Wake who waits: it will not come back."""
-        self._ready.set()
-
-
 class AmqpConnection(Resource):
     """One connection to one broker for all services of a process; its key is a :class:`ConnectionKey`."""
 
@@ -205,6 +116,7 @@ class AmqpConnection(Resource):
         self.is_stopping = False
         self._uris = self.key.uri.split(";")
         self._channels: list[ManagedChannel] = []
+        self._guard = self.backend.guard()
         self._attention = self.backend.event()
         self._started = self.backend.event()
         self._ended = self.backend.event()
@@ -296,21 +208,29 @@ class AmqpConnection(Resource):
 
     def _bring_up(self) -> None:
         """Connect if need be, and open every channel that is not open."""
-        if self.link is None:
-            link = make_link(self.key, self._uris[0], self.config, self.backend)
-            link.on_lost = self._lose
-            link.on_blocked = self._set_blocked
-            link.connect()
-            if self.is_stopping:
-                link.close()
-                return
-            self.link = link
-        self._open_channels(self.link)
-        if self._reason is not None:
-            self._reason = None
+        link = self.link or self._connect()
+        if self.is_stopping:
+            link.close()
+            return
+        self._open_channels(link)
+        with self._guard:
+            is_new, self._reason = self._reason is not None, None if self.link is link else self._reason
+        if is_new:
             _log.info("connected to the broker at %s%s", self.name, " again" if self._was_connected else "")
         self._was_connected = True
         self._started.set()
+
+    def _connect(self) -> Link:
+        link = make_link(self.key, self._uris[0], self.config, self.backend)
+        link.on_lost = partial(self._lose_link, link)
+        link.on_blocked = self._set_blocked
+        link.connect()
+        self.link = link
+        if link.failure is not None:
+            # On threads it may have been lost before it was ours.
+            self.link = None
+            raise link.failure
+        return link
 
     def _open_channels(self, link: Link) -> None:
         """Open what is not open; what the broker refuses to one channel must not keep the others closed."""
@@ -324,10 +244,13 @@ class AmqpConnection(Resource):
         if refusals:
             raise refusals[0]
 
-    def _lose(self, failure: Exception) -> None:
-        self.link = None
-        self._blocked = None
-        self._reason = f"{failure}"
+    def _lose_link(self, link: Link, failure: Exception) -> None:
+        with self._guard:
+            if link is not self.link:
+                return
+            self.link = None
+            self._blocked = None
+            self._reason = f"{failure}"
         if not self.is_stopping:
             _log.error("broker at %s: %s; connecting again", self.name, failure)
         self.call_attention()
@@ -361,7 +284,7 @@ class AmqpConnection(Resource):
         """Wait for a task that asks the broker something at the stop, as :meth:`ask_last` does."""
         link = self.link
         if not asking.wait(LAST_PATIENCE) and link is not None and link is self.link:
-            self._lose(ConnectionLost(f"no answer within {LAST_PATIENCE:g} s while services stop"))
+            self._lose_link(link, ConnectionLost(f"no answer within {LAST_PATIENCE:g} s while services stop"))
             link.close()
             asking.wait()
 

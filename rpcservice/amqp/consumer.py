@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, ManagedChannel
+from rpcservice.amqp.connection import AmqpConnection, ConnectionKey
 from rpcservice.amqp.link import Delivery, LinkChannel
+from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.core.context import new_id
 from rpcservice.core.resource import Resource
 from rpcservice.errors import BrokerError, ConnectionLost

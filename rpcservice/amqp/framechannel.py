@@ -36,7 +36,7 @@ class FrameChannel:
         self._frame_max = link.frame_max
         self._confirms = confirms
         self._sequence = 0
-        self._publish_lock = link.backend.lock()
+        self._guard = link.backend.guard()
         self._heads: dict[tuple[str, str, bool], bytes] = {}
         self._callbacks: dict[str, Callable[[Delivery], None]] = {}
         self._on_cancel: dict[str, Callable[[], None]] = {}
@@ -57,7 +57,7 @@ class FrameChannel:
         if not self._confirms:
             self._write(data)
             return 0
-        with self._publish_lock:
+        with self._guard:
             # The broker counts in the order of arrival, so number and place in the queue go together.
             self._sequence += 1
             self._write(data)
@@ -116,10 +116,11 @@ class FrameChannel:
 
     def fail(self, failure: Exception) -> None:
         """End because of a failure."""
-        if self.failure is not None:
-            return
-        self.failure = failure
-        self.is_open = False
+        with self._guard:
+            if self.failure is not None:
+                return
+            self.failure = failure
+            self.is_open = False
         if self.on_closed is not None:
             self.on_closed(failure)
 

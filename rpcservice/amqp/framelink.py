@@ -85,6 +85,7 @@ class FrameLink:
         self._parser = FrameParser(self._pass_on)
         self._ended = backend.event()
         self._is_closing = False
+        self._guard = backend.guard()
         self._sync_lock = backend.lock()
         self._awaited: FrameChannel | None = None
         self._is_calling = False
@@ -285,6 +286,10 @@ class FrameLink:
         channel = FrameChannel(self, opened, confirms=confirms)
         self._channels[channel.number] = channel
         self._parser.add_channel(channel.number, channel.delivered, channel.returned, channel.confirmed)
+        if self.failure is not None:
+            # On threads: it was lost before this channel could be told with the others.
+            channel.fail(self.failure)
+            raise self.failure
         if confirms:
             self.call(channel, opened.confirm_select)
         return channel
@@ -319,12 +324,13 @@ class FrameLink:
             failure: What everybody is told.
             at_once: Shut the socket; else the reader sees to that.
         """
-        if self.failure is not None:
-            return
         was_closing = self._is_closing
         if was_closing:
             failure = ConnectionLost("the connection was closed by this process")
-        self.failure = failure
+        with self._guard:
+            if self.failure is not None:
+                return
+            self.failure = failure
         self._ended.set()
         if self._writer is not None:
             self._writer.end()

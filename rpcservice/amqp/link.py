@@ -7,6 +7,8 @@ the embedded broker. Everything above a Link is the same for all.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from rpcservice.errors import ConnectionLost
+
 Properties = dict[str, Any]
 """AMQP basic properties by name (AMQP 0-9-1 section 1.8): content_type, content_encoding, headers, delivery_mode,
 priority, correlation_id, reply_to, expiration (milliseconds, as text), message_id, timestamp (seconds),
@@ -249,6 +251,8 @@ class Link(Protocol):
 
     on_lost: Callable[[Exception], None] | None
     """Called once, with ConnectionLost, when the connection ends other than by :meth:`close`."""
+    failure: ConnectionLost | None
+    """Why it cannot be used; None while it can."""
     on_blocked: Callable[[str | None], None] | None
     """Called with the broker's reason when it stops reading from publishers, with None when it reads again."""
 

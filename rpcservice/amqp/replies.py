@@ -6,8 +6,9 @@ from time import monotonic
 from typing import Any
 
 from rpcservice.amqp.codec import Codecs
-from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, ManagedChannel, publishing_key
+from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, publishing_key
 from rpcservice.amqp.link import Delivery, LinkChannel, Message, Returned
+from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.amqp.message import REPLY_QUEUE_EXPIRES
 from rpcservice.concurrency import Event, Task, Timer
 from rpcservice.core.context import new_id

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
-from rpcservice.amqp.connection import AmqpConnection, ManagedChannel
+from rpcservice.amqp.connection import AmqpConnection
 from rpcservice.amqp.link import LinkChannel, Message, Properties, Returned
+from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.concurrency import Event
 from rpcservice.core.resource import Resource
 from rpcservice.errors import (
@@ -48,12 +49,8 @@ class Pending:
         self.error: Exception | None = None
         self.done = False
 
-    def finish(self, error: Exception | None = None) -> None:
-        """Note the outcome, once, and tell who waits for it."""
-        if self.done:
-            return
-        self.done = True
-        self.error = self.error or error
+    def tell(self) -> None:
+        """Tell who waits for the outcome; not while the sender is guarded, for they may have locks of their own."""
         if self.on_done is not None:
             self.on_done(self.error)
         if self.event is not None:
@@ -76,12 +73,14 @@ class ConfirmedSender(Resource):
         self._one_at_a_time = False
         self._room = self.backend.event()
         self._has_stopped = False
+        # On threads, a confirm may come before the message that it is for is in the table.
+        self._guard = self.backend.guard()
         self._channel = self.connection.add_channel(
             ManagedChannel(
                 self.connection,
                 "confirmed messages",
                 on_open=self._open,
-                on_ready=lambda channel: self._pump(),
+                on_ready=self._resume,
                 on_lost=self._lose,
                 confirms=True,
             )
@@ -120,8 +119,9 @@ class ConfirmedSender(Resource):
         self._admit(message, seconds, deadline, retries)
         self._send(pending)
         if not event.wait(max(0, deadline - monotonic())):
-            self._forget(pending)
-            raise self._timeout(message, seconds)
+            if self._forget(pending):
+                raise self._timeout(message, seconds)
+            event.wait()  # its outcome has just come
         if pending.error is not None:
             raise pending.error
 
@@ -163,38 +163,47 @@ class ConfirmedSender(Resource):
         """Wait for room, and refuse what could only wait for another connection but may not."""
         if retries == 0 and self._channel.current is None:
             raise self._unsent()
-        while len(self._unconfirmed) + len(self._again) >= self.config.publish_buffer:
+        while self._is_full():
             self._room.clear()
-            if not self._room.wait(max(0, deadline - monotonic())):
+            # Looked at again, for on threads there may have been room before the flag was lowered.
+            if self._is_full() and not self._room.wait(max(0, deadline - monotonic())):
                 raise self._timeout(message, seconds, was_kept=False)
 
+    def _is_full(self) -> bool:
+        return len(self._unconfirmed) + len(self._again) >= self.config.publish_buffer
+
     def _send(self, pending: Pending) -> None:
-        channel = self._channel.current
-        if channel is None or self._again or self._one_at_a_time:
-            self._again.append(pending)
-        else:
-            self._publish_on(channel, pending)
+        ended: list[Pending] = []
+        with self._guard:
+            channel = self._channel.current
+            has_to_wait = self._again or self._one_at_a_time
+            if channel is None or has_to_wait or not self._publish_on(channel, pending, ended):
+                self._again.append(pending)
+        for one in ended:
+            one.tell()
 
     def _unsent(self) -> ConnectionLost:
         reason = self.connection.health() or "the connection is being set up again"
         return ConnectionLost(f"nothing was sent: {reason}", maybe_executed=False)
 
-    def _publish_on(self, channel: LinkChannel, pending: Pending) -> None:
+    def _publish_on(self, channel: LinkChannel, pending: Pending, ended: list[Pending]) -> bool:
+        """Publish a message; False when it has to wait for another channel."""
         message = pending.message
         if message.mandatory:
             self._mandatory[_mark(message.properties)] = pending
         try:
             self._unconfirmed[channel.publish(message)] = pending
-        except ConnectionLost:
-            if pending.retries == 0:
-                self._finish(pending, self._unsent())
-            else:
-                self._again.append(pending)
+        except (ConnectionLost, ChannelClosed):
+            # It was not sent: the channel has ended because of something else, and this sender is about to hear of it.
+            if pending.retries != 0:
+                return False
+            self._end(pending, self._unsent(), ended)
         except BaseException:
             self._mandatory.pop(_mark(message.properties), None)
             raise
+        return True
 
-    def _pump(self) -> None:
+    def _pump(self, ended: list[Pending]) -> None:
         """Publish what waits; one at a time while it is not known which message closed the channel."""
         while self._again and not (self._one_at_a_time and self._unconfirmed):
             channel = self._channel.current
@@ -204,34 +213,52 @@ class ConfirmedSender(Resource):
             if pending.done:
                 continue
             try:
-                self._publish_on(channel, pending)
+                if not self._publish_on(channel, pending, ended):
+                    self._again.appendleft(pending)
+                    return
             except RpcServiceError as exc:
-                pending.finish(exc)
+                self._end(pending, exc, ended)
         if not self._again and not self._unconfirmed:
             self._one_at_a_time = False
 
-    def _confirm(self, sequence: int, multiple: bool, taken: bool) -> None:
-        unconfirmed = self._unconfirmed
-        if multiple:
-            sequences = []
-            for known in unconfirmed:
-                if known > sequence:
-                    break
-                sequences.append(known)
-        else:
-            sequences = [sequence]
-        for one in sequences:
-            pending = unconfirmed.pop(one, None)
-            if pending is not None:
-                self._finish(pending, None if taken else _rejected(pending.message))
-        self._room.set()
-        if self._again or self._one_at_a_time:
-            self._pump()
+    def _resume(self, channel: LinkChannel) -> None:
+        """Publish what waits for this channel."""
+        ended: list[Pending] = []
+        with self._guard:
+            self._pump(ended)
+        for one in ended:
+            one.tell()
 
-    def _finish(self, pending: Pending, error: Exception | None) -> None:
+    def _confirm(self, sequence: int, multiple: bool, taken: bool) -> None:
+        ended: list[Pending] = []
+        with self._guard:
+            unconfirmed = self._unconfirmed
+            if multiple:
+                sequences = []
+                for known in unconfirmed:
+                    if known > sequence:
+                        break
+                    sequences.append(known)
+            else:
+                sequences = [sequence]
+            for one in sequences:
+                pending = unconfirmed.pop(one, None)
+                if pending is not None:
+                    self._end(pending, None if taken else _rejected(pending.message), ended)
+            if self._again or self._one_at_a_time:
+                self._pump(ended)
+        self._room.set()
+        for pending in ended:
+            pending.tell()
+
+    def _end(self, pending: Pending, error: Exception | None, ended: list[Pending]) -> None:
+        """Note the outcome of a message, once; who waits for it is told afterwards."""
         if pending.message.mandatory:
             self._mandatory.pop(_mark(pending.message.properties), None)
-        pending.finish(error)
+        if not pending.done:
+            pending.done = True
+            pending.error = pending.error or error
+            ended.append(pending)
 
     def _return(self, returned: Returned) -> None:
         pending = self._mandatory.get(_mark(returned.properties))
@@ -241,46 +268,56 @@ class ConfirmedSender(Resource):
 
     def _lose(self, failure: Exception) -> None:
         """Keep what is unconfirmed for the next channel, except what closed this one."""
-        unconfirmed = [pending for pending in self._unconfirmed.values() if not pending.done]
-        self._unconfirmed.clear()
-        if isinstance(failure, ChannelClosed):
-            named = _NAMED_EXCHANGE.search(failure.text)
-            if named is None and len(unconfirmed) > 1:
-                self._one_at_a_time = True
-                culprits = []
-            elif named is None:
-                culprits = unconfirmed
-            else:
-                culprits = [pending for pending in unconfirmed if pending.message.exchange == named[1]]
-            for pending in culprits:
-                self._finish(pending, failure)
-        self._count_retries(unconfirmed, failure)
-        self._again.extendleft(pending for pending in reversed(unconfirmed) if not pending.done)
+        ended: list[Pending] = []
+        with self._guard:
+            unconfirmed = [pending for pending in self._unconfirmed.values() if not pending.done]
+            self._unconfirmed.clear()
+            if isinstance(failure, ChannelClosed):
+                for pending in self._culprits(unconfirmed, failure):
+                    self._end(pending, failure, ended)
+            self._count_retries(unconfirmed, failure, ended)
+            self._again.extendleft(pending for pending in reversed(unconfirmed) if not pending.done)
         self._room.set()
+        for pending in ended:
+            pending.tell()
 
-    def _count_retries(self, unconfirmed: list[Pending], failure: Exception) -> None:
+    def _culprits(self, unconfirmed: list[Pending], failure: ChannelClosed) -> list[Pending]:
+        """Give the messages because of which a channel was closed; where that is unknown, begin to try them singly."""
+        named = _NAMED_EXCHANGE.search(failure.text)
+        if named is not None:
+            return [pending for pending in unconfirmed if pending.message.exchange == named[1]]
+        if len(unconfirmed) > 1:
+            self._one_at_a_time = True
+            return []
+        return unconfirmed
+
+    def _count_retries(self, unconfirmed: list[Pending], failure: Exception, ended: list[Pending]) -> None:
         """Give up messages that may not be published once more."""
         for pending in unconfirmed:
             if pending.retries == 0:
                 lost = ConnectionLost(f"{failure}; the broker may have the message", maybe_executed=True)
-                self._finish(pending, lost)
+                self._end(pending, lost, ended)
             elif pending.retries is not None:
                 pending.retries -= 1
         for pending in self._again:
             if pending.retries == 0:
-                self._finish(pending, self._unsent())
+                self._end(pending, self._unsent(), ended)
 
-    def _forget(self, pending: Pending) -> None:
-        """Have nothing more to do with a message whose sender no longer waits."""
-        pending.done = True
-        for sequence, other in self._unconfirmed.items():
-            if other is pending:
-                del self._unconfirmed[sequence]
-                break
-        if pending in self._again:
-            self._again.remove(pending)
-        self._mandatory.pop(_mark(pending.message.properties), None)
+    def _forget(self, pending: Pending) -> bool:
+        """Have nothing more to do with a message whose sender no longer waits; False when its outcome is there."""
+        with self._guard:
+            if pending.done:
+                return False
+            pending.done = True
+            for sequence, other in self._unconfirmed.items():
+                if other is pending:
+                    del self._unconfirmed[sequence]
+                    break
+            if pending in self._again:
+                self._again.remove(pending)
+            self._mandatory.pop(_mark(pending.message.properties), None)
         self._room.set()
+        return True
 
     def stop(self) -> None:
         """Wait for outstanding confirms, at most ``publish_timeout`` seconds; the first to call waits for all."""
@@ -290,6 +327,8 @@ class ConfirmedSender(Resource):
         deadline = monotonic() + self.config.publish_timeout
         while self._unconfirmed or self._again:
             self._room.clear()
+            if not (self._unconfirmed or self._again):
+                return
             if self._channel.current is None or not self._room.wait(max(0, deadline - monotonic())):
                 _log.error("%d messages were not confirmed", len(self._unconfirmed) + len(self._again))
                 return
@@ -297,7 +336,8 @@ class ConfirmedSender(Resource):
 
 def _log_failure(message: Message, error: Exception | None) -> None:
     if error is not None:
-        _log.error("the message %r on exchange %r: %s", message.routing_key, message.exchange, error)
+        level = logging.WARNING if isinstance(error, UndeliverableMessage) else logging.ERROR
+        _log.log(level, "the message %r on exchange %r: %s", message.routing_key, message.exchange, error)
 
 
 def _mark(properties: Properties) -> str:

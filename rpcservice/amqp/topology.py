@@ -7,8 +7,9 @@ from typing import Any
 from kombu import Exchange, Queue
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
-from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, ManagedChannel
+from rpcservice.amqp.connection import AmqpConnection, ConnectionKey
 from rpcservice.amqp.link import LinkChannel
+from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.core.resource import Resource
 
 Declarable = Any

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rpcservice.amqp.connection import AmqpConnection, ManagedChannel
+from rpcservice.amqp.connection import AmqpConnection
 from rpcservice.amqp.link import Message, Returned
+from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.resource import Resources
 from rpcservice.errors import (
@@ -32,6 +33,7 @@ class FakeChannel:
         self.on_return: Any = None
         self.on_closed: Any = None
         self.failure: Exception | None = None
+        self.is_open = True
 
     def publish(self, message: Message) -> int:
         if self.failure is not None:
