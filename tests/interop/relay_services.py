@@ -1,0 +1,45 @@
+"""Run by nameko's own Python: ``relay_services.py URI NAME``, a service that passes a call on along a path."""
+# ruff: noqa: E402, for eventlet has to patch before anything else is imported
+
+import eventlet
+
+eventlet.monkey_patch()
+
+import json
+import logging
+import sys
+
+import nameko_both
+from nameko.extensions import DependencyProvider
+from nameko.rpc import rpc
+
+URI, NAME = sys.argv[1:]
+CONFIG = {"AMQP_URI": URI}
+nameko_both.setup(CONFIG)
+
+
+class Context(DependencyProvider):
+    def get_dependency(self, worker_ctx):
+        return dict(worker_ctx.context_data)
+
+
+class Relay:
+    name = NAME
+    context = Context()
+    relay_2 = nameko_both.ServiceRpc("relay_2")
+    relay_3 = nameko_both.ServiceRpc("relay_3")
+    relay_ours = nameko_both.ServiceRpc("relay_ours")
+
+    @rpc
+    def relay(self, path):
+        """Give the context data of this call, and those of the calls behind it."""
+        rest = getattr(self, path[0]).relay(path[1:]) if path else []
+        return [self.context, *rest]
+
+
+logging.basicConfig(level=logging.INFO)
+runner = nameko_both.make_runner(CONFIG)
+runner.add_service(Relay)
+runner.start()
+print(json.dumps({"ready": True}), flush=True)
+runner.wait()
