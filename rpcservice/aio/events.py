@@ -1,0 +1,1 @@
+"""EventDispatcher, which sends events from event loops."""

@@ -1,0 +1,297 @@
+"""Run as ``aio_program.py``: a program on asyncio, at the command of a test.
+
+Each line of input is a JSON object with the name of a function here as ``do``, its keyword arguments, and an ``id``.
+Functions run one at a time, each in an ``asyncio.run`` of its own; what they print meanwhile has a ``note``, and a
+line of input that has nothing to ``do`` is one that they wait for.
+"""
+
+import asyncio
+import json
+import queue
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+
+from rpcservice import RpcServiceError
+from rpcservice.aio import ClusterRpcClient, ServiceRpcClient
+
+TICK = 0.01
+
+_output = threading.Lock()
+_orders: "queue.Queue[dict[str, Any] | None]" = queue.Queue()
+_signals: "queue.Queue[dict[str, Any]]" = queue.Queue()
+
+
+def say(**items: Any) -> None:
+    with _output:
+        print(json.dumps(items), flush=True)
+
+
+async def signal() -> None:
+    """Wait for the test's next word."""
+    while _signals.empty():
+        await asyncio.sleep(TICK)
+    say(id=_signals.get()["id"])
+
+
+async def outcome(call: Awaitable[Any]) -> dict[str, Any]:
+    """Give the result of a call, or the error's name and text, and the seconds that it took."""
+    began = monotonic()
+    try:
+        return {"result": await call, "seconds": monotonic() - began}
+    except (RpcServiceError, asyncio.CancelledError, RuntimeError) as exc:
+        return {
+            "error": type(exc).__name__,
+            "text": str(exc),
+            "maybe_executed": getattr(exc, "maybe_executed", None),
+            "seconds": monotonic() - began,
+        }
+
+
+@asynccontextmanager
+async def longest_turn() -> AsyncIterator[list[float]]:
+    """Measure for how long the loop did not get to a task that wants nothing but its turn."""
+    turns = [0.0]
+
+    async def tick() -> None:
+        last = monotonic()
+        while True:
+            await asyncio.sleep(TICK)
+            now = monotonic()
+            turns[0] = max(turns[0], now - last)
+            last = now
+
+    ticking = asyncio.create_task(tick())
+    yield turns
+    ticking.cancel()
+
+
+def pending(cluster: Any) -> int:
+    """Look behind the scenes: how many calls wait for a reply."""
+    return len(cluster._provider._client._use()[1].replies._pending)
+
+
+async def answers(uri: str) -> dict[str, Any]:
+    async with ClusterRpcClient({"AMQP_URI": uri}) as cluster, ServiceRpcClient("desk", uri=uri) as desk:
+        return {
+            "attributes": await cluster.desk.say("a"),
+            "items": await cluster["desk"]["say"]("b"),
+            "keywords": await cluster.desk.say(text="c"),
+            "started": await cluster.desk.say.call_async("d"),
+            "options": await cluster.desk.say.with_options(timeout=3)("e"),
+            "service": await desk.say("f"),
+        }
+
+
+async def errors(uri: str) -> list[dict[str, Any]]:
+    async with ClusterRpcClient(uri=uri) as cluster:
+        unknown = await outcome(cluster.nobody.say("x"))
+        calls = (cluster.desk.fail("no luck"), cluster.desk.shout("x"), cluster.desk.say(), cluster.desk.say(object()))
+        return [unknown, *[await outcome(call) for call in calls]]
+
+
+async def meet(uri: str, count: int) -> dict[str, Any]:
+    """Have so many calls in flight that each ends only when all are there."""
+    async with ClusterRpcClient(uri=uri, timeout=20) as cluster:
+        results = await asyncio.gather(*(cluster.desk.meet(number, count) for number in range(count)))
+        say(note="met")
+        await signal()
+        return {"results": results, "pending": pending(cluster)}
+
+
+async def time_out(uri: str) -> dict[str, Any]:
+    async with ClusterRpcClient(uri=uri) as cluster:
+        late = await outcome(cluster.desk.hold.with_options(timeout=0.2)("late"))
+        say(note="late")
+        await signal()
+        return {"late": late, "next": await cluster.desk.say("next"), "pending": pending(cluster)}
+
+
+async def cancel(uri: str) -> dict[str, Any]:
+    async with ClusterRpcClient(uri=uri) as cluster:
+        tasks = [asyncio.create_task(cluster.desk.hold(f"cancelled {number}")) for number in range(10)]
+        calls = [cluster.desk.hold.call_async("cancelled call")]
+        while pending(cluster) < 11:
+            await asyncio.sleep(TICK)
+        say(note="in flight")
+        await signal()
+        for one in (*tasks, *calls):
+            one.cancel()
+        outcomes = await asyncio.gather(*tasks, *calls, return_exceptions=True)
+        left = pending(cluster)
+        say(note="cancelled")
+        await signal()
+        return {
+            "cancelled": sum(isinstance(one, asyncio.CancelledError) for one in outcomes),
+            "pending": left,
+            "next": await cluster.desk.say("next"),
+        }
+
+
+async def outage(uri: str) -> dict[str, Any]:
+    """Go through an outage of the broker, with calls before, when it begins, meanwhile and after."""
+    async with longest_turn() as turns, ClusterRpcClient(uri=uri, timeout=30) as cluster:
+        tasks = [asyncio.create_task(outcome(cluster.desk.hold("x"))) for _ in range(20)]
+        while pending(cluster) < 20:
+            await asyncio.sleep(TICK)
+        say(note="in flight")
+        lost = await asyncio.gather(*tasks)
+        say(note="lost")
+        impatient = await outcome(cluster.desk.say.with_options(timeout=0.2)("y"))
+        dropped = cluster.desk.say.call_async("z")
+        await asyncio.sleep(TICK)
+        dropped.cancel()
+        waiting = asyncio.create_task(outcome(cluster.desk.say("waits")))
+        say(note="waiting")
+        after = await waiting
+        return {"lost": lost, "impatient": impatient, "after": after, "turn": turns[0], "pending": pending(cluster)}
+
+
+async def connect_slowly(uri: str) -> dict[str, Any]:
+    """Connect to a broker that does not answer."""
+    async with longest_turn() as turns:
+        failed = await outcome(ClusterRpcClient({"AMQP_URI": uri, "startup_timeout": 1}).start())
+        say(note="given up")
+        return {**failed, "turn": turns[0], "threads": await threads_left()}
+
+
+async def cancel_start(uri: str) -> dict[str, Any]:
+    client = ClusterRpcClient(uri=uri)
+    starting = asyncio.create_task(client.start())
+    await asyncio.sleep(0.1)
+    starting.cancel()
+    cancelled = await outcome(starting)
+    say(note="given up")
+    return {**cancelled, "threads": await threads_left()}
+
+
+async def threads_left() -> list[str]:
+    """Give the names of the threads beside the program's own two, when they have had time to end."""
+    deadline = monotonic() + 15
+    while len(found := threading.enumerate()) > 2 and monotonic() < deadline:
+        await asyncio.sleep(TICK)
+    return [thread.name for thread in found[2:]]
+
+
+async def flood(uri: str, size: int, count: int) -> dict[str, Any]:
+    """Send more than the socket takes, to a broker that reads nothing."""
+    async with longest_turn() as turns, ClusterRpcClient(uri=uri) as cluster:
+        say(note="up")
+        await signal()
+        method = cluster.desk.say.with_options(timeout=1)
+        bodies = ["x" * size] * count
+        outcomes = await asyncio.gather(*(outcome(method(body)) for body in bodies))
+        blocked = {"errors": sorted({one["error"] for one in outcomes}), "turn": turns[0]}
+        say(note="blocked")
+        await signal()
+        return {**blocked, "after": await cluster.desk.say("after"), "pending": pending(cluster)}
+
+
+async def stop(uri: str) -> dict[str, Any]:
+    """Use a client that nobody has started, and stop it with calls in flight."""
+    client = ClusterRpcClient(uri=uri)
+    cluster = client.proxy
+    before = await cluster.desk.say("before")
+    held = [asyncio.create_task(outcome(cluster.desk.hold("stopped"))) for _ in range(3)]
+    while pending(cluster) < 3:
+        await asyncio.sleep(TICK)
+    await client.stop()
+    return {
+        "before": before,
+        "held": await asyncio.gather(*held),
+        "after": await outcome(cluster.desk.say("after")),
+        "threads": await threads_left(),
+    }
+
+
+_kept: dict[str, ClusterRpcClient] = {}
+
+
+async def call_kept(uri: str) -> str:
+    """Use the same client in one loop after another."""
+    client = _kept.setdefault(uri, ClusterRpcClient(uri=uri))
+    async with client as cluster:
+        return str(await cluster.desk.say("kept"))
+
+
+async def leave_open(uri: str) -> str:
+    """End the loop with a call in flight and the client running."""
+    client = _kept.setdefault(uri, ClusterRpcClient(uri=uri))
+    cluster = await client.start()
+    cluster.desk.hold.call_async("left")
+    return str(await cluster.desk.say("left open"))
+
+
+async def close_left(uri: str) -> dict[str, Any]:
+    client = _kept.pop(uri)
+    answer = await client.proxy.desk.say("still there")
+    await client.stop()
+    return {"answer": answer, "threads": await threads_left()}
+
+
+async def call_from_loops(uri: str, count: int) -> list[list[str]]:
+    """Use one client in several loops at once, each in a thread of its own."""
+    async with ClusterRpcClient(uri=uri) as cluster:
+
+        async def work(loop_number: int) -> list[str]:
+            calls = (cluster.desk.say(f"{loop_number}.{number}") for number in range(20))
+            return await asyncio.gather(*calls)
+
+        return await asyncio.gather(*(asyncio.to_thread(asyncio.run, work(number)) for number in range(count)))
+
+
+async def dispatch(uri: str, count: int, buffer: int) -> dict[str, Any]:
+    config = {"AMQP_URI": uri, "publish_buffer": buffer}
+    async with EventDispatcher(config) as dispatch, longest_turn() as turns:
+        await asyncio.gather(*(dispatch("office", "opened", number) for number in range(count)))
+        return {"turn": turns[0]}
+
+
+async def dispatch_through_outage(uri: str) -> dict[str, Any]:
+    async with EventDispatcher(uri=uri) as dispatch, EventDispatcher(uri=uri, timeout=0.2) as impatient:
+        await dispatch("office", "opened", "before")
+        say(note="up")
+        await signal()
+        timed_out = await outcome(impatient("office", "opened", "given up"))
+        dropped = asyncio.create_task(dispatch("office", "opened", "dropped"))
+        await asyncio.sleep(TICK)
+        dropped.cancel()
+        waiting = asyncio.create_task(outcome(dispatch("office", "opened", "waited")))
+        say(note="waiting")
+        return {"timed_out": timed_out, "waited": await waiting}
+
+
+async def modules() -> dict[str, Any]:
+    import socket
+
+    return {"eventlet": "eventlet" in sys.modules, "socket": socket.socket.__module__}
+
+
+def _read() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        (_orders if "do" in request else _signals).put(request)
+    _orders.put(None)
+
+
+def _runner(request: dict[str, Any]) -> Callable[[Any], Any]:
+    if request.pop("uvloop", False):
+        import uvloop
+
+        return uvloop.run
+    return asyncio.run
+
+
+def main() -> None:
+    threading.Thread(target=_read, daemon=True).start()
+    while (request := _orders.get()) is not None:
+        number, function = request.pop("id"), globals()[request.pop("do")]
+        run = _runner(request)
+        say(id=number, answer=run(function(**request)))
+
+
+if __name__ == "__main__":
+    main()
