@@ -119,8 +119,8 @@ class ConfirmedSender(Resource):
         self._admit(message, seconds, deadline, retries)
         self._send(pending)
         if not event.wait(max(0, deadline - monotonic())):
-            if self._forget(pending):
-                raise self._timeout(message, seconds)
+            if self.forget(pending):
+                raise self.timed_out(message, seconds)
             event.wait()  # its outcome has just come
         if pending.error is not None:
             raise pending.error
@@ -142,15 +142,22 @@ class ConfirmedSender(Resource):
         self._admit(message, seconds, monotonic() + seconds, retries)
         self._send(Pending(message, partial(_log_failure, message), None, retries))
 
-    def send(self, message: Message, on_done: Callable[[Exception | None], None]) -> None:
+    def send(
+        self, message: Message, on_done: Callable[[Exception | None], None], *, retries: int | None = None
+    ) -> Pending:
         """Publish a message without waiting; ``on_done`` is called with None or the error, and must not wait.
+
+        Gives what :meth:`forget` takes. There is no bound here to how many messages wait.
 
         Raises:
             MessageTooLarge: It was not sent, and ``on_done`` is not called.
         """
-        self._send(Pending(message, on_done, None))
+        pending = Pending(message, on_done, None, retries)
+        self._send(pending)
+        return pending
 
-    def _timeout(self, message: Message, seconds: float, *, was_kept: bool = True) -> PublishTimeout:
+    def timed_out(self, message: Message, seconds: float, *, was_kept: bool = True) -> PublishTimeout:
+        """Give the error for a message that has waited so many seconds: for its confirm, or only for room."""
         reason = self.connection.health() or "the broker sent no confirm"
         what = f"within {seconds:g} s for {message.routing_key!r} on exchange {message.exchange!r}: {reason}"
         if was_kept:
@@ -167,7 +174,7 @@ class ConfirmedSender(Resource):
             self._room.clear()
             # Looked at again, for on threads there may have been room before the flag was lowered.
             if self._is_full() and not self._room.wait(max(0, deadline - monotonic())):
-                raise self._timeout(message, seconds, was_kept=False)
+                raise self.timed_out(message, seconds, was_kept=False)
 
     def _is_full(self) -> bool:
         return len(self._unconfirmed) + len(self._again) >= self.config.publish_buffer
@@ -303,7 +310,7 @@ class ConfirmedSender(Resource):
             if pending.retries == 0:
                 self._end(pending, self._unsent(), ended)
 
-    def _forget(self, pending: Pending) -> bool:
+    def forget(self, pending: Pending) -> bool:
         """Have nothing more to do with a message whose sender no longer waits; False when its outcome is there."""
         with self._guard:
             if pending.done:
