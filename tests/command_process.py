@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from time import monotonic
 from typing import Any
@@ -70,7 +71,9 @@ class Running:
 
 
 # Only its own process can take a terminal; forking here to do so would fork eventlet's hub.
-TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 class Terminal:
@@ -78,6 +81,7 @@ class Terminal:
 
     def __init__(self, command: list[str], **options: Any) -> None:
         master, slave = os.openpty()
+        termios.tcsetwinsize(slave, (40, 120))
         self.process = subprocess.Popen(
             [sys.executable, "-c", TAKE_TERMINAL, *command],
             stdin=slave,

@@ -75,7 +75,13 @@ def client_settings(
         )
     if timeout is not None:
         return replace(settings, startup_timeout=timeout, rpc_timeout=timeout, publish_timeout=timeout)
-    return settings if "startup_timeout" in settings.raw else replace(settings, startup_timeout=BROKER_WAIT)
+    return with_broker_wait(settings)
+
+
+def with_broker_wait(settings: "Settings") -> "Settings":
+    """Give the settings with the wait of a command for the broker, unless the configuration has one."""
+    is_given = settings.startup_timeout != type(settings).startup_timeout
+    return settings if is_given else replace(settings, startup_timeout=BROKER_WAIT)
 
 
 def set_up_logs(*, is_debug: bool) -> None:

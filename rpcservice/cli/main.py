@@ -11,6 +11,7 @@ from rpcservice.cli.backdoor import backdoor
 from rpcservice.cli.call import call
 from rpcservice.cli.emit import emit
 from rpcservice.cli.run import run
+from rpcservice.cli.shell import shell
 from rpcservice.cli.show_config import show_config
 from rpcservice.cli.test import test
 
@@ -61,5 +62,5 @@ def main(ctx: click.Context) -> None:
         ctx.exit(2)
 
 
-for command in (run, call, emit, backdoor, show_config, test):
+for command in (run, call, emit, shell, backdoor, show_config, test):
     main.add_command(command)
