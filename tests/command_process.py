@@ -77,7 +77,7 @@ TAKE_TERMINAL = (
 
 
 class Terminal:
-    """A command on a terminal of its own, where keys are pressed and screens are read: ``screen.expect_exact("$ ")``."""
+    """A command on a terminal of its own: ``screen`` is where keys are pressed and what it shows is read."""
 
     def __init__(self, command: list[str], **options: Any) -> None:
         master, slave = os.openpty()
