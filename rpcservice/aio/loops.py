@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from rpcservice.concurrency import threads
-from rpcservice.standalone import _Standalone
+from rpcservice.standalone.session import Standalone
 
 H = TypeVar("H")
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Work:
 class AsyncClient(Generic[H]):
     """Starts and stops a client in threads: with ``async with``, or ``start`` and ``stop``."""
 
-    def __init__(self, client: _Standalone[Any]) -> None:
+    def __init__(self, client: Standalone[Any]) -> None:
         self._client = client
 
     def _handle(self) -> H:

@@ -10,7 +10,8 @@ from rpcservice.amqp.replies import RpcCall
 from rpcservice.amqp.rpc import ClusterClient, ClusterRpc, MethodClient, ServiceClient
 from rpcservice.concurrency import Backend, threads
 from rpcservice.errors import ConnectionLost, RpcTimeout
-from rpcservice.standalone import GivenConfig, Session, _CallContext, _Caller, _Options, _RpcClient
+from rpcservice.standalone.rpc import CallContext, CallOptions, RpcClient, SessionCaller
+from rpcservice.standalone.session import GivenConfig, Session
 
 
 class PendingCall:
@@ -108,11 +109,11 @@ class LoopRpc(ClusterRpc):
         return pending.future
 
 
-class LoopCaller(_Caller):
+class LoopCaller(SessionCaller):
     """Does not wait until the session has started; the calls do."""
 
     def start_call(
-        self, ctx: _CallContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: _Options
+        self, ctx: CallContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> RpcCall:
         """Send a request, or have it sent when there is a connection; gives a future for an RpcCall."""
         provider = self._client._use()[1]
@@ -120,7 +121,7 @@ class LoopCaller(_Caller):
         return provider.start_call(context, routing_key, args, kwargs, options.of(provider))
 
 
-class LoopRpcClient(_RpcClient):
+class LoopRpcClient(RpcClient):
     """The connection of a client, with the steps that may wait as they are for threads."""
 
     _provider_class = LoopRpc
