@@ -64,14 +64,18 @@ class Http(Entrypoint):
 
     def setup(self) -> None:
         """Register with the web server."""
+        self.prepare()
+        self.server = self.host.resource(WebServer)
+        self.server.add_route(self)
+
+    def prepare(self) -> None:
+        """Find out what need not be found out for each request."""
         cls = type(self)
         self._has_own_handler = cls.handle_request is not Http.handle_request
         self._has_own_result = cls.response_from_result is not Http.response_from_result
         self._has_own_error = cls.response_from_exception is not Http.response_from_exception
         self._fitting: set[tuple[object, ...]] = set()
         self._queue_timeout = self.host.config.http_queue_timeout
-        self.server = self.host.resource(WebServer)
-        self.server.add_route(self)
 
     def stop(self) -> None:
         """Take no more requests; those that run are answered."""

@@ -116,6 +116,8 @@ class WebServer(Resource):
     def setup(self) -> None:
         """Prepare an empty table of routes."""
         self.routes = Routes()
+        self.look_up = self.routes.find
+        """Gives who answers a request; an extension may put something about it, until the server starts."""
         self.address: tuple[str, int] = ("", 0)
         self._listener: socket_types.socket | None = None
         self._acceptor: Task | None = None
@@ -191,7 +193,7 @@ class WebServer(Resource):
             raise unavailable("All connections are taken.")
         if not self._is_serving:
             raise unavailable("The services are starting.")
-        return self.routes.find(head)
+        return self.look_up(head)
 
     def _respond_health(self, request: object) -> Answer:
         return self.health_answer()

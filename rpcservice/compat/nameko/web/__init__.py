@@ -1,0 +1,1 @@
+"""nameko's web entrypoints."""
