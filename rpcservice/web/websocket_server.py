@@ -123,8 +123,7 @@ class WebSocketServer(Resource):
         self._sources = 0
         self.is_closing = False
         self._sweep: Timer | None = None
-        self._all_gone = self.backend.event()
-        self._all_gone.set()
+        self._one_parted = self.backend.event()
         self.web_server = self.resources.get(WebServer)
         self.web_server.add_route(self)
 
@@ -302,7 +301,6 @@ class WebSocketServer(Resource):
 
     def _add(self, socket: "WebSocket") -> None:
         self.sockets[socket.socket_id] = socket
-        self._all_gone.clear()
         interval = self.config.websocket_ping_interval
         if interval and self._sweep is None:
             self._sweep = self.backend.call_later(interval / 2, self._check_all, interval)
@@ -311,8 +309,11 @@ class WebSocketServer(Resource):
         for hub in self.hubs:
             hub.forget(socket.socket_id)
         del self.sockets[socket.socket_id]
-        if not self.sockets:
-            self._all_gone.set()
+        self._one_parted.set()
+
+    def has_parted(self, socket: "WebSocket") -> None:
+        """Note that a socket's connection has ended."""
+        self._one_parted.set()
 
     def _check_all(self, interval: float) -> None:
         now = monotonic()
@@ -365,14 +366,18 @@ class WebSocketServer(Resource):
             socket.finish()
 
     def close_all(self) -> None:
-        """Close what is left; waits until all are gone, which takes a few seconds at most."""
+        """Close what is left; waits a few seconds until all are gone, but for those whose calls do not end."""
         from rpcservice.web.websocket_socket import CLOSE_TIMEOUT
 
         self.close_idle()
         for socket in list(self.sockets.values()):
             socket.close(_GOING_AWAY)
-        if not self._all_gone.wait(CLOSE_TIMEOUT + 1):
-            _log.warning("%d websockets are left behind, whose calls have not ended", len(self.sockets))
+        deadline = monotonic() + CLOSE_TIMEOUT + 1
+        while any(not socket.awaits_call for socket in self.sockets.values()):
+            self._one_parted.clear()
+            if not self._one_parted.wait(max(0, deadline - monotonic())):
+                _log.warning("%d websockets are left behind", len(self.sockets))
+                return
 
     def stop(self) -> None:
         """Close what is left."""

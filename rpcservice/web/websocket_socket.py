@@ -40,6 +40,10 @@ class Site(Protocol):
         """Carry out a request and answer it; may wait."""
         ...
 
+    def has_parted(self, socket: "WebSocket") -> None:
+        """Note that a socket's connection has ended; a call of it may still run."""
+        ...
+
 
 class WebSocket:
     """A client, from before its handshake is answered until it is gone.
@@ -79,6 +83,11 @@ class WebSocket:
     def is_open(self) -> bool:
         """Whether the client gets what is sent from now on."""
         return not self.close_code
+
+    @property
+    def awaits_call(self) -> bool:
+        """Whether the client is gone and only a call that it made is still running."""
+        return self._stream is None and self._is_handling
 
     def run(self, stream: Stream, rest: bytes) -> None:
         """Serve the client to its end; what was sent before goes out first.
@@ -287,4 +296,5 @@ class WebSocket:
         self._stream = None
         if self._close_timer is not None:
             self._close_timer.cancel()
+        self._site.has_parted(self)
         self._wait_until(lambda: not self._is_handling)

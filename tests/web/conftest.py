@@ -153,10 +153,9 @@ def connect() -> Iterator[Callable[..., Any]]:
     opened: list[VirtualSocket] = []
 
     def open_one(site: Site, path: str = "/ws", **options: Any) -> VirtualSocket:
-        socket = VirtualSocket(*site.address, path, **options).connect()
-        opened.append(socket)
-        return socket
+        opened.append(VirtualSocket(*site.address, path, **options))
+        return opened[-1].connect()
 
     yield open_one
-    for socket in opened:
-        socket.close()
+    for one in opened:
+        one.close()
