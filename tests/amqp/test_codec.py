@@ -1,11 +1,11 @@
 """Serializers, and what is accepted of others."""
 
-import bz2
 import datetime
 import decimal
 import gzip
 import json
 import pickle
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ import yaml
 from kombu.utils import json as kombu_json
 
 from rpcservice.amqp.codec import Codecs
-from rpcservice.errors import ConfigError, MalformedRequest, UnserializableValueError
+from rpcservice.errors import ConfigError, MalformedRequest, MissingExtra, UnserializableValueError
 from rpcservice.testing import FakeHost
 
 NOW = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
@@ -157,15 +157,57 @@ def test_a_serializer_that_cannot_be_imported_is_named(codecs: Callable[..., Cod
         codecs(serializer="broken", SERIALIZERS=own)
 
 
-def test_a_compressed_body_is_unpacked(codecs: Callable[..., Codecs]) -> None:
-    properties = json_properties(headers={"compression": "application/x-bz2"})
-    assert codecs().decode(bz2.compress(b"[1]"), properties) == [1]
-
-
 def test_a_body_that_cannot_be_unpacked_is_malformed(codecs: Callable[..., Codecs]) -> None:
     for compression in ("application/x-bz2", "unknown", 7):
         with pytest.raises(MalformedRequest, match="cannot be decoded"):
             codecs().decode(gzip.compress(b"[1]"), json_properties(headers={"compression": compression}))
+
+
+def test_msgpack_holds_bytes(codecs: Callable[..., Codecs]) -> None:
+    made = codecs(serializer="msgpack")
+    codec = made.default
+    assert (codec.content_type, codec.content_encoding) == ("application/x-msgpack", "binary")
+    assert made.decode(codec.encode({"a": b"\xff"}), {"content_type": "application/x-msgpack"}) == {"a": b"\xff"}
+
+
+def test_a_serializer_that_is_not_installed_is_named_with_its_extra(
+    codecs: Callable[..., Codecs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "msgpack", None)
+    with pytest.raises(MissingExtra, match=r'needs msgpack; run: pip install "rpcservice\[msgpack\]"'):
+        codecs(ACCEPT=["json", "msgpack"])
+
+
+# What consumers accept
+
+
+def test_consumers_are_handed_bodies_that_no_serializer_has_made(codecs: Callable[..., Codecs]) -> None:
+    made = codecs()
+    decode = made.decoder().decode
+    assert decode("ü".encode(), {}) == "ü"
+    assert decode("ü".encode(), {"content_type": "application/data", "content_encoding": "UTF-8"}) == "ü"
+    assert decode(b"\xfc", {"content_type": "application/text", "content_encoding": "latin-1"}) == "ü"
+    assert decode(b"\xfc", {"content_encoding": "binary"}) == b"\xfc"
+    assert decode(b"[1]", json_properties()) == [1]
+    with pytest.raises(MalformedRequest, match="content type None is not accepted here"):
+        made.decode(b"x", {})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "no-such-encoding"])
+def test_a_text_in_another_encoding_is_malformed(codecs: Callable[..., Codecs], encoding: str) -> None:
+    with pytest.raises(MalformedRequest, match="cannot be decoded as None"):
+        codecs().decoder().decode(b"\xfc", {"content_encoding": encoding})
+
+
+def test_consumers_accept_serializers_by_name_and_by_content_type(codecs: Callable[..., Codecs]) -> None:
+    own = {"loud": {"encoder": f"{__name__}.shout", "decoder": f"{__name__}.whisper", "content_type": "text/x-loud"}}
+    decode = codecs(SERIALIZERS=own).decoder(["pickle", "application/x-yaml", "text/x-loud", "text/plain"]).decode
+    assert decode(pickle.dumps(1), {"content_type": "application/x-python-serialize"}) == 1
+    assert decode(b"a: 1", {"content_type": "application/x-yaml"}) == {"a": 1}
+    assert decode(b'{"A": 1}', {"content_type": "text/x-loud"}) == {"a": 1}
+    assert decode(b"hello", {"content_type": "text/plain"}) == "hello"
+    with pytest.raises(MalformedRequest, match="content type 'application/json' is not accepted here"):
+        decode(b"1", json_properties())
 
 
 def test_the_serializer_of_a_type_that_is_not_accepted_is_the_default(codecs: Callable[..., Codecs]) -> None:
