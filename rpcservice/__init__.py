@@ -48,6 +48,13 @@ _HOMES = {
         "WebSocketRefused",
         "WorkerPoolFull",
     ),
+    "rpcservice.standalone": (
+        "ClusterRpcClient",
+        "ClusterRpcProxy",
+        "ServiceRpcClient",
+        "ServiceRpcProxy",
+        "event_dispatcher",
+    ),
     "rpcservice.timers": ("timer",),
     "rpcservice.web.http": ("http",),
     "rpcservice.web.websocket": ("WebSocketHubProvider", "on_connect", "on_disconnect", "websocket_rpc"),
@@ -111,6 +118,11 @@ if TYPE_CHECKING:
     from rpcservice.errors import UnserializableValueError as UnserializableValueError
     from rpcservice.errors import WebSocketRefused as WebSocketRefused
     from rpcservice.errors import WorkerPoolFull as WorkerPoolFull
+    from rpcservice.standalone import ClusterRpcClient as ClusterRpcClient
+    from rpcservice.standalone import ClusterRpcProxy as ClusterRpcProxy
+    from rpcservice.standalone import ServiceRpcClient as ServiceRpcClient
+    from rpcservice.standalone import ServiceRpcProxy as ServiceRpcProxy
+    from rpcservice.standalone import event_dispatcher as event_dispatcher
     from rpcservice.timers import timer as timer
     from rpcservice.web.http import http as http
     from rpcservice.web.websocket import WebSocketHubProvider as WebSocketHubProvider
