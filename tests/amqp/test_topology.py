@@ -90,7 +90,7 @@ def test_the_limits_of_a_queue_become_its_arguments(wire: Any) -> None:
         "max_length_bytes": 99,
         "max_priority": 5,
     }
-    declare(wire.channel, Queue("made", **limits, max_priority=5, queue_arguments={"x-overflow": "reject-publish"}))
+    declare(wire.channel, Queue("made", **limits, queue_arguments={"x-overflow": "reject-publish"}))
     arguments = {
         "x-expires": 60_000,
         "x-message-ttl": 1500,
