@@ -10,6 +10,8 @@ from pathlib import Path
 
 REQUIREMENTS = ("setuptools<81", "nameko==2.14.1", "msgpack", "click>=7")
 NAMEKO3 = "nameko==3.0.0rc11"
+# What nameko's pytest plugin needs: its web fixtures know no later werkzeug.
+FOR_TESTS = ("pytest>=8", "pytest-timeout", "werkzeug<3", "websocket-client")
 HOME = Path(__file__).parents[2] / ".venv-nameko"
 
 
@@ -22,6 +24,17 @@ def nameko_python(version: int) -> str:
         if version == 3:
             home = _make_once(Path(f"{HOME}3"), (*REQUIREMENTS, NAMEKO3), _fill_for_3)
     return str(home / "bin" / "python")
+
+
+def nameko_testing_path(version: int) -> tuple[str, list[str]]:
+    """Give a Python that can import nameko, and the folders to put on its path to run tests with nameko's plugin."""
+    python = nameko_python(version)
+    with open(f"{HOME}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        home = _make_once(
+            Path(f"{HOME}-tests"), FOR_TESTS, lambda home: _pip("install", "--target", str(home), *FOR_TESTS)
+        )
+    return python, [str(home)]
 
 
 def _make_once(home: Path, made_from: tuple[str, ...], fill: Callable[[Path], None]) -> Path:
