@@ -147,11 +147,14 @@ class AmqpConnection(Resource):
         Raises:
             BrokerUnavailable: It could not be reached in time.
             ChannelClosed: It refused what the services declare.
+            ConnectionLost: It was stopped or killed meanwhile.
         """
         self.backend.spawn(self._run)
         is_up = self._started.wait(self.config.startup_timeout)
         if self._startup_error is not None:
             raise self._startup_error
+        if self.is_stopping:
+            raise ConnectionLost(f"the connection to the broker at {self.name} was given up while it was set up")
         if not is_up:
             reason = self._reason
             self.kill()
@@ -312,6 +315,7 @@ class AmqpConnection(Resource):
         for channel in self._channels:
             channel.stop_waiting()
         self._attention.set()
+        self._started.set()
 
 
 def _collecting(question: Callable[[], object], errors: list[Exception]) -> Callable[[], None]:

@@ -127,6 +127,8 @@ class Session:
     def _start(self) -> None:
         try:
             self.resources.start()
+            if self.has_ended:
+                raise ConnectionLost("nothing was sent: this client has been stopped")
             self.is_up = True
             atexit.register(self.stop)
         except Exception as exc:
