@@ -16,9 +16,12 @@ from time import monotonic
 from typing import Any
 
 from rpcservice import RpcServiceError
-from rpcservice.aio import ClusterRpcClient, ServiceRpcClient
+from rpcservice.amqp import connection
+from rpcservice.aio import ClusterRpcClient, EventDispatcher, ServiceRpcClient
 
 TICK = 0.01
+# Nobody here wants to wait longer than the broker.
+connection.FIRST_PAUSE = connection.LONGEST_PAUSE = 0.2
 
 _output = threading.Lock()
 _orders: "queue.Queue[dict[str, Any] | None]" = queue.Queue()
@@ -253,6 +256,7 @@ async def dispatch(uri: str, count: int, buffer: int) -> dict[str, Any]:
 async def dispatch_through_outage(uri: str) -> dict[str, Any]:
     async with EventDispatcher(uri=uri) as dispatch, EventDispatcher(uri=uri, timeout=0.2) as impatient:
         await dispatch("office", "opened", "before")
+        await impatient("office", "opened", "before")
         say(note="up")
         await signal()
         timed_out = await outcome(impatient("office", "opened", "given up"))

@@ -4,6 +4,15 @@ They need no patching and no eventlet. A client is bound to no loop: it may be u
 several at a time.
 """
 
-from rpcservice.aio.rpc import ClusterRpcClient, ServiceRpcClient
+from rpcservice.aio.events import EventDispatcher, event_dispatcher
+from rpcservice.aio.rpc import AsyncCluster, AsyncMethod, AsyncService, ClusterRpcClient, ServiceRpcClient
 
-__all__ = ("ClusterRpcClient", "ServiceRpcClient")
+__all__ = (
+    "AsyncCluster",
+    "AsyncMethod",
+    "AsyncService",
+    "ClusterRpcClient",
+    "EventDispatcher",
+    "ServiceRpcClient",
+    "event_dispatcher",
+)

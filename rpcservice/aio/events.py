@@ -1,1 +1,180 @@
 """EventDispatcher, which sends events from event loops."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+from rpcservice.aio.loops import AsyncClient, Work, end, tell
+from rpcservice.amqp import events
+from rpcservice.amqp.link import Message
+from rpcservice.concurrency import Backend, threads
+from rpcservice.core.context import WorkerContext
+from rpcservice.errors import ConnectionLost, PublishTimeout
+from rpcservice.standalone.events import Sources, StandaloneDispatcher
+from rpcservice.standalone.session import GivenConfig, Session, client_settings
+
+
+class LoopEvents(events.EventDispatcher):
+    """Sends the events of one service from loops."""
+
+    # In a loop, not to wait for the confirm would be to wait for nothing: for no room and for no connection either.
+    _known = events.EventDispatcher._known - {"use_confirms"}
+    _owner = "an EventDispatcher for asyncio"
+
+    def get_dependency(self, ctx: WorkerContext) -> Any:
+        """Give itself."""
+        return self
+
+    def message(self, event_type: str, payload: Any) -> Message:
+        """Make an event.
+
+        Raises:
+            TypeError: Its type is no text.
+            UnserializableValueError: The payload cannot be encoded.
+            MessageTooLarge: It is too large.
+        """
+        if not isinstance(event_type, str):
+            raise TypeError(f"dispatch(..., {event_type!r}, ...): the type of an event is a text")
+        return self._options.message(self._options.exchange, event_type, payload, {})
+
+    async def deliver(self, message: Message) -> None:
+        """Send an event and wait for its confirm. When that is cancelled, an event that waits is not sent any more."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        pending = self._sender.send(message, partial(tell, loop, end, done, None), retries=self._options.retries)
+        try:
+            await done
+        except asyncio.CancelledError:
+            self._sender.forget(pending)
+            raise
+
+    def timed_out(self, message: Message, seconds: float, *, was_kept: bool) -> PublishTimeout:
+        """Give the error for an event whose time is up."""
+        return self._sender.timed_out(message, seconds, was_kept=was_kept)
+
+
+class LoopSources(Sources):
+    """What one session's events are sent by."""
+
+    def __init__(self, session: Session, dispatcher: events.EventDispatcher) -> None:
+        super().__init__(session, dispatcher)
+        self._preparing: dict[str, Work] = {}
+        self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+    @property
+    def room(self) -> asyncio.Semaphore:
+        """What bounds the events of the running loop that wait for a confirm, as ``publish_buffer`` says."""
+        loop = asyncio.get_running_loop()
+        room = self._rooms.get(loop)
+        if room is None:
+            room = self._rooms[loop] = asyncio.Semaphore(self._session.config.publish_buffer)
+        return room
+
+    async def source(self, service_name: str, timeout: float) -> LoopEvents:
+        """Give what sends a service's events; the first time, its exchange is declared."""
+        known: Any = self._dispatches.get(service_name)
+        if known is None or not self._session.is_up:
+            preparing = self._preparing.get(service_name)
+            if preparing is None:
+                preparing = self._preparing[service_name] = Work(partial(self._prepare, service_name, timeout))
+            known = await preparing.ask()
+        found: LoopEvents = known
+        return found
+
+    def _prepare(self, service_name: str, timeout: float) -> Any:
+        self._session.wait_until_up(None)
+        return self.dispatch_of(service_name, timeout)
+
+
+class LoopDispatcher(StandaloneDispatcher):
+    """The connection of a dispatcher, with the steps that may wait as they are for threads."""
+
+    _provider_class = LoopEvents
+
+    def _make_backend(self) -> Backend:
+        return threads()
+
+    def _bind(self, session: Session) -> LoopSources:
+        return LoopSources(session, self._dispatcher)
+
+    async def dispatch(self, service_name: str, event_type: str, payload: Any) -> None:
+        """See :meth:`EventDispatcher.__call__`."""
+        sources: Any = self._use()[1]
+        source: LoopEvents | None = None
+        message: Message | None = None
+        has_room = False
+        try:
+            async with asyncio.timeout(self._timeout) as limit:
+                source = await sources.source(service_name, self._timeout)
+                message = source.message(event_type, payload)
+                async with sources.room:
+                    has_room = True
+                    await source.deliver(message)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if source is None or message is None:
+                raise ConnectionLost(
+                    f"nothing was sent within {self._timeout:g} s: the connection is being set up", maybe_executed=False
+                ) from None
+            raise source.timed_out(message, self._timeout, was_kept=has_room) from None
+
+
+class EventDispatcher(AsyncClient["EventDispatcher"]):
+    """Sends events: ``async with EventDispatcher(config) as dispatch: await dispatch("orders", "placed", {...})``.
+
+    It connects with the first event, unless it has been started; :meth:`stop`, or the end of an ``async with``
+    block, gives the connection up.
+
+    Args:
+        config: Settings, or a mapping with their keys; None for the defaults.
+        uri: Another broker than ``AMQP_URI``.
+        ssl: As ``AMQP_SSL``.
+        login_method: As ``LOGIN_METHOD``.
+        options: As for :class:`rpcservice.EventDispatcher`, but for ``use_confirms``: ``serializer``, ``timeout`` ...
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        TypeError: There is no such option.
+    """
+
+    _client: LoopDispatcher
+
+    def __init__(
+        self,
+        config: GivenConfig = None,
+        *,
+        uri: str | None = None,
+        ssl: bool | Mapping[str, Any] | None = None,
+        login_method: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(LoopDispatcher(client_settings(config, uri, ssl, login_method), options))
+
+    async def __call__(self, service_name: str, event_type: str, payload: Any) -> None:
+        """Send an event and wait until the broker has it; connects when it has to.
+
+        Args:
+            service_name: In whose name.
+            event_type: The type of the event, by which handlers choose.
+            payload: Anything that the serializer takes.
+
+        Raises:
+            ConnectionLost: There is no connection, and none came in time; nothing was sent.
+            PublishTimeout: No confirm came in time; whether the broker has the event is unknown.
+            PublishRejected: The broker refused it.
+            ChannelClosed: The exchange cannot be declared: there is another one of that name.
+            MessageTooLarge: It was not sent.
+            UnserializableValueError: The payload cannot be encoded.
+        """
+        await self._client.dispatch(service_name, event_type, payload)
+
+    def _handle(self) -> Self:
+        return self
+
+
+def event_dispatcher(config: GivenConfig = None, **options: Any) -> EventDispatcher:
+    """Give an :class:`EventDispatcher`, by the name of the function for threads."""
+    return EventDispatcher(config, **options)

@@ -167,6 +167,9 @@ class AsyncMethod(MethodClient):
 class ClusterRpcClient(AsyncClient[AsyncCluster]):
     """Calls any service: ``async with ClusterRpcClient(config) as cluster: await cluster.orders.place(sku)``.
 
+    The client itself may be used as its proxy, ``await client.orders.place(sku)``; a service that is named as a
+    method of the client is an item of it, ``client["start"]``.
+
     Args:
         config: Settings, or a mapping with their keys; None for the defaults.
         options: As for :class:`rpcservice.standalone.ClusterRpcClient`: ``timeout``, ``context_data``, ``uri`` ...
@@ -190,12 +193,22 @@ class ClusterRpcClient(AsyncClient[AsyncCluster]):
         """Give a proxy on the same connection whose calls take other context data along."""
         return AsyncCluster(self._client._caller, self._client._context(context_data))
 
+    def __getitem__(self, service_name: str) -> AsyncService:
+        return self.proxy[service_name]
+
+    def __getattr__(self, service_name: str) -> AsyncService:
+        if service_name.startswith("_"):
+            raise AttributeError(service_name)
+        return self.proxy[service_name]
+
     def _handle(self) -> AsyncCluster:
         return self.proxy
 
 
 class ServiceRpcClient(AsyncClient[AsyncService]):
     """Calls one service: ``async with ServiceRpcClient("orders", config) as orders: await orders.place(sku)``.
+
+    As with :class:`ClusterRpcClient`, the client itself may be used as its proxy.
 
     Args:
         service_name: The service.
@@ -217,6 +230,14 @@ class ServiceRpcClient(AsyncClient[AsyncService]):
     def with_context(self, context_data: Mapping[str, Any]) -> AsyncService:
         """Give a proxy on the same connection whose calls take other context data along."""
         return AsyncService(self._client._caller, self._client._context(context_data), self.service_name)
+
+    def __getitem__(self, method_name: str) -> AsyncMethod:
+        return self.proxy[method_name]
+
+    def __getattr__(self, method_name: str) -> AsyncMethod:
+        if method_name.startswith("_"):
+            raise AttributeError(method_name)
+        return self.proxy[method_name]
 
     def _handle(self) -> AsyncService:
         return self.proxy

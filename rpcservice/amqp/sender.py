@@ -150,8 +150,11 @@ class ConfirmedSender(Resource):
         Gives what :meth:`forget` takes. There is no bound here to how many messages wait.
 
         Raises:
-            MessageTooLarge: It was not sent, and ``on_done`` is not called.
+            ConnectionLost: The connection is lost and ``retries`` is 0; it was not sent, nor is ``on_done`` called.
+            MessageTooLarge: It was not sent, nor is ``on_done`` called.
         """
+        if retries == 0 and self._channel.current is None:
+            raise self._unsent()
         pending = Pending(message, on_done, None, retries)
         self._send(pending)
         return pending
