@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 from json_process import JsonProcess
 from our_services import Seen
+from raw_caller import RawCaller
 
+from rpcservice.standalone import event_dispatcher
 from rpcservice.testing import RabbitMQNode
 
 pytestmark = pytest.mark.usefixtures("nameko_shops", "our_shops")
 
+PAYLOADS = [None, False, 0, 1.5, "", "Übergröße 漢字 🧭", [], {"nested": [{"ü": None}]}]
 EVENTS = list(range(20))
 WaitForSeen = Callable[[str, int], list[Any]]
 
@@ -24,14 +27,17 @@ def _wait_for(shops: list[JsonProcess], handler: str, count: int) -> list[Any]:
     return _payloads(shops, handler)
 
 
-def test_one_instance_of_nameko_takes_our_pooled_event(our_client: Any, nameko_shops: list[JsonProcess]) -> None:
-    our_client["our_shop"].emit("pooled", EVENTS)
-    assert sorted(_wait_for(nameko_shops, "pooled", len(EVENTS))) == EVENTS
+@pytest.mark.parametrize("event_type", ["pooled", "pooled_lossy", "single_lossy"])
+def test_one_instance_of_nameko_takes_our_event(
+    our_client: Any, nameko_shops: list[JsonProcess], event_type: str
+) -> None:
+    our_client["our_shop"].emit(event_type, EVENTS)
+    assert sorted(_wait_for(nameko_shops, event_type, len(EVENTS))) == EVENTS
     # A second copy would have come with the first: another event through each instance would follow it.
-    our_client["our_shop"].emit("everywhere", ["fence"])
-    nameko_shops[0].wait_until(lambda: nameko_shops[0].matching(payload="fence"), "the event after")
-    nameko_shops[1].wait_until(lambda: nameko_shops[1].matching(payload="fence"), "the event after")
-    assert sorted(_payloads(nameko_shops, "pooled")) == EVENTS
+    our_client["our_shop"].emit("everywhere", [f"after {event_type}"])
+    for shop in nameko_shops:
+        shop.wait_for(payload=f"after {event_type}")
+    assert sorted(_payloads(nameko_shops, event_type)) == EVENTS
 
 
 def test_our_event_carries_context_data_to_nameko(our_client: Any, nameko_shops: list[JsonProcess]) -> None:
@@ -45,10 +51,29 @@ def test_our_event_carries_context_data_to_nameko(our_client: Any, nameko_shops:
     ]
 
 
-def test_every_instance_of_nameko_gets_our_broadcast(our_client: Any, nameko_shops: list[JsonProcess]) -> None:
-    our_client["our_shop"].emit("everywhere", ["to all"])
+@pytest.mark.parametrize("event_type", ["everywhere", "everywhere_kept"])
+def test_every_instance_of_nameko_gets_our_broadcast(
+    our_client: Any, nameko_shops: list[JsonProcess], event_type: str
+) -> None:
+    our_client["our_shop"].emit(event_type, ["to all"])
     for shop in nameko_shops:
-        assert len(shop.wait_until(lambda shop=shop: shop.matching(payload="to all"), "the broadcast")) == 1
+        shop.wait_for(handler=event_type, payload="to all")
+        assert len(shop.matching(handler=event_type, payload="to all")) == 1
+
+
+def test_nameko_takes_our_event_by_a_pattern(our_client: Any, nameko_shops: list[JsonProcess]) -> None:
+    for event_type in ("by.any.pattern", "by.any.pattern.and.more", "by.pattern"):
+        our_client["our_shop"].emit(event_type, [event_type])
+    assert sorted(_wait_for(nameko_shops, "pattern", 2)) == ["by.any.pattern", "by.any.pattern.and.more"]
+
+
+def test_nameko_has_our_event_again_where_its_handler_asks_for_that(
+    our_client: Any, nameko_shops: list[JsonProcess]
+) -> None:
+    our_client["our_shop"].emit("fails", ["once"])
+    our_client["our_shop"].emit("fails_and_comes_back", ["again"])
+    assert _wait_for(nameko_shops, "fails_and_comes_back", 2)[:2] == ["again"] * 2
+    assert _payloads(nameko_shops, "fails") == ["once"]
 
 
 def test_a_singleton_is_shared_by_nameko_and_us(our_client: Any, nameko_shops: list[JsonProcess], seen: Seen) -> None:
@@ -69,6 +94,29 @@ def test_one_instance_of_ours_takes_namekos_pooled_event(our_client: Any, wait_f
     assert sorted(payload for payload, _ in wait_for_seen("pooled", len(EVENTS))) == EVENTS
 
 
+@pytest.mark.parametrize("event_type", ["pooled_lossy", "single_lossy"])
+def test_one_instance_of_ours_takes_what_is_not_kept(
+    our_client: Any, wait_for_seen: WaitForSeen, event_type: str
+) -> None:
+    our_client["nameko_shop"].emit(event_type, EVENTS)
+    assert sorted(wait_for_seen(event_type, len(EVENTS))) == EVENTS
+
+
+def test_we_take_namekos_event_by_a_pattern(our_client: Any, wait_for_seen: WaitForSeen) -> None:
+    for event_type in ("by.any.pattern", "by.any.pattern.and.more", "by.pattern"):
+        our_client["nameko_shop"].emit(event_type, [event_type])
+    assert sorted(wait_for_seen("pattern", 2)) == ["by.any.pattern", "by.any.pattern.and.more"]
+
+
+def test_we_have_namekos_event_again_where_our_handler_asks_for_that(
+    our_client: Any, wait_for_seen: WaitForSeen
+) -> None:
+    our_client["nameko_shop"].emit("fails", ["once"])
+    our_client["nameko_shop"].emit("fails_and_comes_back", ["again"])
+    assert wait_for_seen("fails_and_comes_back", 2) == ["again"] * 2
+    assert wait_for_seen("fails", 1) == ["once"]
+
+
 def test_namekos_event_carries_context_data_to_us(our_client: Any, wait_for_seen: WaitForSeen) -> None:
     our_client["nameko_shop"].emit("pooled", ["with context"])
     ((_, context),) = wait_for_seen("pooled", 1)
@@ -78,9 +126,12 @@ def test_namekos_event_carries_context_data_to_us(our_client: Any, wait_for_seen
     ]
 
 
-def test_every_instance_of_ours_gets_namekos_broadcast(our_client: Any, wait_for_seen: WaitForSeen, seen: Seen) -> None:
-    our_client["nameko_shop"].emit("everywhere", ["to all"])
-    assert wait_for_seen("everywhere", 2) == ["to all", "to all"]
+@pytest.mark.parametrize("event_type", ["everywhere", "everywhere_kept"])
+def test_every_instance_of_ours_gets_namekos_broadcast(
+    our_client: Any, wait_for_seen: WaitForSeen, seen: Seen, event_type: str
+) -> None:
+    our_client["nameko_shop"].emit(event_type, ["to all"])
+    assert wait_for_seen(event_type, 2) == ["to all", "to all"]
     assert len({instance for _, _, instance in seen}) == 2
 
 
@@ -93,6 +144,68 @@ def test_namekos_standalone_dispatcher_reaches_us(nameko_client: JsonProcess, wa
     """It sends no headers at all."""
     nameko_client.ask(op="dispatch", source="nameko_shop", event_type="single", payload={"from": "outside"})
     assert wait_for_seen("single", 1) == [{"from": "outside"}]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: type(payload).__name__)
+def test_any_payload_goes_both_ways(
+    our_client: Any, nameko_shops: list[JsonProcess], wait_for_seen: WaitForSeen, payload: Any
+) -> None:
+    our_client["nameko_shop"].emit("single", [payload])
+    assert wait_for_seen("single", 1) == [payload]
+    shop = nameko_shops[0]
+    before = len(shop.matching(handler="everywhere"))
+    our_client["our_shop"].emit("everywhere", [payload])
+    shop.wait_until(lambda: len(shop.matching(handler="everywhere")) > before, "the event")
+    assert shop.matching(handler="everywhere")[before]["payload"] == payload
+
+
+@pytest.mark.parametrize("serializer", ["json", "pickle", "yaml", "msgpack"])
+def test_an_event_in_another_serializer_of_nameko_reaches_us(
+    nameko_client: JsonProcess, wait_for_seen: WaitForSeen, serializer: str
+) -> None:
+    payload = {"in": serializer, "ü": [1.5, None]}
+    nameko_client.ask(op="dispatch", source="nameko_shop", event_type="single", payload=payload, serializer=serializer)
+    assert wait_for_seen("single", 1) == [payload]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "bzip2"])
+def test_a_compressed_event_of_nameko_reaches_us(
+    nameko_client: JsonProcess, wait_for_seen: WaitForSeen, compression: str
+) -> None:
+    payload = "nameko" * 1000
+    nameko_client.ask(
+        op="dispatch", source="nameko_shop", event_type="single", payload=payload, compression=compression
+    )
+    assert wait_for_seen("single", 1) == [payload]
+
+
+def test_a_priority_and_an_expiration_of_nameko_do_no_harm(
+    nameko_client: JsonProcess, wait_for_seen: WaitForSeen
+) -> None:
+    nameko_client.ask(
+        op="dispatch", source="nameko_shop", event_type="single", payload="in time", priority=5, expiration=30
+    )
+    assert wait_for_seen("single", 1) == ["in time"]
+
+
+def test_an_event_that_cannot_be_decoded_is_dropped_by_both(
+    raw_caller: RawCaller, our_client: Any, nameko_shops: list[JsonProcess], wait_for_seen: WaitForSeen
+) -> None:
+    """The event after it arrives, and nothing comes again."""
+    for source in ("our_shop", "nameko_shop"):
+        for body, content_type in ((b"{no json", "application/json"), (b"x", "text/strange")):
+            raw_caller.publish(f"{source}.events", "pooled", body, content_type=content_type)
+        our_client[source].emit("pooled", [f"after the bad one of {source}"])
+    nameko_shops[0].wait_until(
+        lambda: "after the bad one of our_shop" in _payloads(nameko_shops, "pooled"), "the event after"
+    )
+    assert [payload for payload, _ in wait_for_seen("pooled", 1)] == ["after the bad one of nameko_shop"]
+
+
+def test_our_standalone_dispatcher_reaches_nameko(interop_uri: str, nameko_shops: list[JsonProcess]) -> None:
+    with event_dispatcher({"AMQP_URI": interop_uri}) as dispatch:
+        dispatch("our_shop", "pooled", {"from": "outside"})
+    nameko_shops[0].wait_until(lambda: {"from": "outside"} in _payloads(nameko_shops, "pooled"), "the event")
 
 
 def test_events_are_acked_when_they_are_done_with(
