@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint docs bench audit test-all rabbitmq clean
+.PHONY: help run test lint docs bench audit test-all rabbitmq chromium clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
@@ -34,8 +34,11 @@ run: $(VENV)/.installed ## Run the examples on the embedded broker; Ctrl-C stops
 rabbitmq:
 	@bash .ci/install-rabbitmq
 
+chromium:
+	@bash .ci/install-chromium
+
 # Coverage is looked at after the tests, and is shown only when it is too low: the last words are pytest's summary.
-test: $(VENV)/.installed-dev rabbitmq ## Run all tests, against a private RabbitMQ node, with coverage
+test: $(VENV)/.installed-dev rabbitmq chromium ## Run all tests, against a private RabbitMQ node, with coverage
 	@rm -f .coverage .coverage.*
 	@echo 'Running the tests; this takes some minutes.'
 	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
@@ -59,7 +62,7 @@ audit: $(VENV)/.installed-dev ## Look for known vulnerabilities of the dependenc
 	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
 # Interpreters of pyenv count too, although its shims offer only the chosen one.
-test-all: $(VENV)/.installed-dev rabbitmq ## Run all tests on Python 3.11, 3.12 and 3.13
+test-all: $(VENV)/.installed-dev rabbitmq chromium ## Run all tests on Python 3.11, 3.12 and 3.13
 	@PATH="$$PATH$$(printf ':%s' $(wildcard $(HOME)/.pyenv/versions/3.1[123].*/bin))" $(BIN)/tox run
 
 clean: ## Remove what was made
