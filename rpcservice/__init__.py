@@ -11,10 +11,19 @@ _HOMES = {
     "rpcservice.amqp.queues": ("Publisher", "consume"),
     "rpcservice.amqp.rpc": ("ClusterRpc", "RpcCall", "ServiceRpc", "rpc"),
     "rpcservice.core.container": ("ServiceContainer",),
-    "rpcservice.core.dependency": ("Config", "DependencyProvider"),
+    "rpcservice.core.dependency": (
+        "AuthToken",
+        "Config",
+        "ContextDataProvider",
+        "DependencyProvider",
+        "Language",
+        "UserAgent",
+        "UserId",
+    ),
     "rpcservice.core.entrypoint": ("Entrypoint",),
     "rpcservice.core.extension": ("Extension", "Host", "ProviderCollector", "SharedExtension"),
     "rpcservice.core.faults": ("deserialize_to_instance",),
+    "rpcservice.core.redaction": ("REDACTED", "get_redacted_args"),
     "rpcservice.core.resource": ("Resource",),
     "rpcservice.core.runner": ("ServiceRunner", "run_services"),
     "rpcservice.core.context": ("WorkerContext",),
@@ -79,14 +88,21 @@ if TYPE_CHECKING:
     from rpcservice.amqp.rpc import rpc as rpc
     from rpcservice.core.container import ServiceContainer as ServiceContainer
     from rpcservice.core.context import WorkerContext as WorkerContext
+    from rpcservice.core.dependency import AuthToken as AuthToken
     from rpcservice.core.dependency import Config as Config
+    from rpcservice.core.dependency import ContextDataProvider as ContextDataProvider
     from rpcservice.core.dependency import DependencyProvider as DependencyProvider
+    from rpcservice.core.dependency import Language as Language
+    from rpcservice.core.dependency import UserAgent as UserAgent
+    from rpcservice.core.dependency import UserId as UserId
     from rpcservice.core.entrypoint import Entrypoint as Entrypoint
     from rpcservice.core.extension import Extension as Extension
     from rpcservice.core.extension import Host as Host
     from rpcservice.core.extension import ProviderCollector as ProviderCollector
     from rpcservice.core.extension import SharedExtension as SharedExtension
     from rpcservice.core.faults import deserialize_to_instance as deserialize_to_instance
+    from rpcservice.core.redaction import REDACTED as REDACTED
+    from rpcservice.core.redaction import get_redacted_args as get_redacted_args
     from rpcservice.core.resource import Resource as Resource
     from rpcservice.core.runner import ServiceRunner as ServiceRunner
     from rpcservice.core.runner import run_services as run_services

@@ -20,6 +20,7 @@ CORE = (
     "core.extension",
     "core.entrypoint",
     "core.dependency",
+    "core.redaction",
     "core.resource",
     "core.broadcast",
     "core.faults",
@@ -42,7 +43,7 @@ HIGH_CORE = ("core.container", "core.runner", "core.lifecycle", "core.pool")
 SWITCHES = ("cli", "testing.plugin", "testing.patch", "")
 
 ALLOWED_IN = {
-    "kombu": ("amqp", "compat.nameko.amqp", "compat.nameko.messaging"),
+    "kombu": ("amqp", "compat.nameko.amqp", "compat.nameko.messaging", "compat.nameko.serialization"),
     "amqp": ("amqp", "compat.nameko.amqp"),
     "vine": ("amqp",),
     "werkzeug": ("web", "compat.nameko.web"),

@@ -1,4 +1,4 @@
-"""DependencyProvider, the base of what services are given, and Config, the simplest of them."""
+"""DependencyProvider, the base of what services are given, and the simplest of them: configuration and context data."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -39,3 +39,38 @@ class Config(DependencyProvider):
     def get_dependency(self, ctx: WorkerContext) -> Mapping[str, Any]:
         """Give the configuration as it was read."""
         return self.host.config.raw
+
+
+class ContextDataProvider(DependencyProvider):
+    """Injects one value of what came with the call; None where it did not. Set ``context_key`` in a subclass."""
+
+    context_key: str | None = None
+    """Its key in the context data."""
+
+    def get_dependency(self, ctx: WorkerContext) -> Any:
+        """Give the value."""
+        return None if self.context_key is None else ctx.context_data.get(self.context_key)
+
+
+class Language(ContextDataProvider):
+    """Injects the caller's language, the context data's ``language``."""
+
+    context_key = "language"
+
+
+class UserId(ContextDataProvider):
+    """Injects the user's id, the context data's ``user_id``."""
+
+    context_key = "user_id"
+
+
+class UserAgent(ContextDataProvider):
+    """Injects the user agent, the context data's ``user_agent``."""
+
+    context_key = "user_agent"
+
+
+class AuthToken(ContextDataProvider):
+    """Injects the authentication token, the context data's ``auth_token``."""
+
+    context_key = "auth_token"

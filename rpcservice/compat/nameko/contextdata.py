@@ -1,41 +1,26 @@
 """nameko's providers of single context values."""
 
-from typing import Any
-
-from rpcservice.compat.nameko import constants
 from rpcservice.compat.nameko.extensions import DependencyProvider
-from rpcservice.core.context import WorkerContext
+from rpcservice.core import dependency
 
 
-class ContextDataProvider(DependencyProvider):
+class ContextDataProvider(DependencyProvider, dependency.ContextDataProvider):
     """Injects one value of the context data; None where it is absent."""
 
-    context_key: str | None = None
-
-    def get_dependency(self, worker_ctx: WorkerContext) -> Any:
-        """Give the value."""
-        return worker_ctx.data.get(self.context_key or "")
+    get_dependency = dependency.ContextDataProvider.get_dependency
 
 
-class Language(ContextDataProvider):
+class Language(ContextDataProvider, dependency.Language):
     """Injects the language."""
 
-    context_key = constants.LANGUAGE_CONTEXT_KEY
 
-
-class UserId(ContextDataProvider):
+class UserId(ContextDataProvider, dependency.UserId):
     """Injects the user's id."""
 
-    context_key = constants.USER_ID_CONTEXT_KEY
 
-
-class UserAgent(ContextDataProvider):
+class UserAgent(ContextDataProvider, dependency.UserAgent):
     """Injects the user agent."""
 
-    context_key = constants.USER_AGENT_CONTEXT_KEY
 
-
-class AuthToken(ContextDataProvider):
+class AuthToken(ContextDataProvider, dependency.AuthToken):
     """Injects the authentication token."""
-
-    context_key = constants.AUTH_TOKEN_CONTEXT_KEY

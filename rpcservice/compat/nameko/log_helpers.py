@@ -1,0 +1,29 @@
+"""nameko's helper that logs how long something took."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from time import time
+from typing import Any
+
+
+def make_timing_logger(
+    logger: logging.Logger, precision: int = 3, level: int = logging.DEBUG
+) -> Callable[..., AbstractContextManager[None]]:
+    """Give what logs a message with the time that a block took: ``with log_time("read %s", name): ...``.
+
+    Args:
+        logger: Where it is logged.
+        precision: Digits of the seconds behind the point.
+        level: The level of the message.
+    """
+
+    @contextmanager
+    def log_time(msg: str, *args: Any) -> Iterator[None]:
+        began = time()
+        try:
+            yield
+        finally:
+            logger.log(level, f"{msg} in %0.{precision}fs", *args, time() - began)
+
+    return log_time

@@ -1,0 +1,46 @@
+"""nameko's way to serializers: kombu's registry, to which the configuration adds its own."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from kombu import serialization
+
+from rpcservice.compat.nameko._config import config as global_config
+from rpcservice.compat.nameko.constants import (
+    ACCEPT_CONFIG_KEY,
+    DEFAULT_SERIALIZER,
+    SERIALIZER_CONFIG_KEY,
+    SERIALIZERS_CONFIG_KEY,
+)
+from rpcservice.compat.nameko.exceptions import ConfigurationError
+from rpcservice.compat.nameko.utils import import_from_path
+
+
+class SerializationConfig(NamedTuple):
+    """Which serializers are used."""
+
+    serializer: str
+    accept: list[str]
+
+
+def setup(config: Mapping[str, Any] | None = None) -> SerializationConfig:
+    """Register the serializers that a configuration describes, and give the names of those that it uses.
+
+    Args:
+        config: The configuration; None for the global one.
+
+    Raises:
+        ConfigurationError: It uses one that nobody has registered.
+        ImportError: An encoder or decoder is not there.
+    """
+    given = global_config if config is None else config
+    for name, description in (given.get(SERIALIZERS_CONFIG_KEY) or {}).items():
+        options = {key: value for key, value in description.items() if key not in ("encoder", "decoder")}
+        encoder, decoder = import_from_path(description["encoder"]), import_from_path(description["decoder"])
+        serialization.register(name, encoder=encoder, decoder=decoder, **options)
+    serializer = given.get(SERIALIZER_CONFIG_KEY) or DEFAULT_SERIALIZER
+    accept = list(given.get(ACCEPT_CONFIG_KEY) or [serializer])
+    for name in (serializer, *accept):
+        if name not in serialization.registry.name_to_type:
+            raise ConfigurationError(f'Please register a serializer for "{name}" format, under SERIALIZERS')
+    return SerializationConfig(serializer, accept)
