@@ -25,14 +25,14 @@ def describe(runner: ServiceRunner) -> Iterator[str]:
         for entrypoint in container.entrypoints:
             yield f"  {entrypoint.describe()}"
     for url in dict.fromkeys(_urls(runner)):
-        yield f"Web server: {url}"
+        yield f"{'Web server' if url.startswith('http') else 'Websockets'}: {url}"
     yield from _examples(runner)
 
 
 def _urls(runner: ServiceRunner) -> Iterator[str]:
     for resource in runner.resources:
         url = getattr(resource, "url", None)
-        if isinstance(url, str) and url.startswith("http"):
+        if isinstance(url, str) and url.startswith(("http", "ws:")):
             yield url
 
 
