@@ -53,6 +53,8 @@ class KombuChannel:
         self._sequence = 0
         self._last_tag = 0
         self._unacked: dict[int, Any] = {}
+        # Unpacked by kombu a body could have any size: what has errors already it leaves as it came.
+        consuming.Message = type("Message", (consuming.Message,), {"errors": ("not to be unpacked here",)})
         for channel in (consuming, publishing):
             self._watch(channel)
 
@@ -246,9 +248,6 @@ class KombuChannel:
         # Other transports than AMQP keep these beside the properties.
         known = {"content_type": message.content_type, "content_encoding": message.content_encoding}
         headers = message.headers or message.properties.get("application_headers")
-        if headers and "compression" in headers and not message.errors:
-            # kombu has unpacked the body, so the header must not have that done again.
-            headers = {name: value for name, value in headers.items() if name != "compression"}
         redelivered = info.get("redelivered") or getattr(message, "_raw", {}).get("redelivered")
         return Delivery(
             self,

@@ -7,18 +7,12 @@ from typing import Any, Protocol, Self
 from rpcservice.amqp.codec import Codec, Codecs
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
-from rpcservice.amqp.link import Delivery, LinkChannel, Message, Properties
-from rpcservice.amqp.message import (
-    PERSISTENT,
-    check_size,
-    context_from_headers,
-    headers_from_context,
-    properties_for,
-    request_arguments,
-)
+from rpcservice.amqp.link import Delivery, LinkChannel, Message
+from rpcservice.amqp.message import context_from_headers, request_arguments
+from rpcservice.amqp.options import PublishOptions
 from rpcservice.amqp.replies import ReplyListener, RpcCall
 from rpcservice.amqp.responder import Responder
-from rpcservice.core.context import WorkerContext, new_id
+from rpcservice.core.context import WorkerContext
 from rpcservice.core.dependency import DependencyProvider
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.extension import Host
@@ -31,13 +25,19 @@ _log = logging.getLogger(__name__)
 
 
 class RpcConsumer(Resource):
-    """The request queue of one service, all of its methods together; its key is the service's name."""
+    """The request queue of one service, all of its methods together; its key is the service's name.
+
+    Attributes:
+        methods: The entrypoints by the names of their methods.
+        otherwise: The entrypoint that is handed requests for none of these methods; without one they are refused.
+    """
 
     key: str
 
     def setup(self) -> None:
         """Prepare; the queue is declared with the connection."""
         self.methods: dict[str, Rpc] = {}
+        self.otherwise: Rpc | None = None
         self._host: Host | None = None
         self._received = 0
         self.responder = self.resources.get(Responder)
@@ -87,7 +87,7 @@ class RpcConsumer(Resource):
         self._received += 1
         name = request.routing_key.rpartition(".")[2]
         try:
-            entrypoint = self.methods.get(name)
+            entrypoint = self.methods.get(name, self.otherwise)
             if entrypoint is None:
                 raise MethodNotFound(name, tuple(sorted(self.methods)), self.key)
             entrypoint.receive(request, self._codecs)
@@ -195,24 +195,15 @@ class Rpc(Entrypoint):
 rpc = Rpc.decorator
 
 
-class RpcOptions:
-    """What a client's calls have in common: time-out, serializer and message properties; made once, used for each."""
+class RpcOptions(PublishOptions):
+    """What a client's calls have in common.
 
-    __slots__ = ("codec", "given", "headers", "properties", "timeout")
+    Attributes:
+        given: What is to be different from the client's own options.
+        timeout: Seconds that a call may take; None is without end.
+    """
 
-    def __init__(
-        self,
-        given: Mapping[str, Any],
-        codec: Codec,
-        timeout: float | None,
-        properties: Properties,
-        headers: Mapping[str, Any],
-    ) -> None:
-        self.given = given
-        self.codec = codec
-        self.timeout = timeout
-        self.properties = properties
-        self.headers = headers
+    given: Mapping[str, Any]
 
 
 class Caller(Protocol):
@@ -240,10 +231,23 @@ class ClusterRpc(DependencyProvider):
         uri: Another broker than ``AMQP_URI``.
         ssl: As ``AMQP_SSL``, for that broker.
         login_method: As ``LOGIN_METHOD``, for that broker.
-        options: ``serializer``, ``headers``, ``priority``, ``delivery_mode``, ``expiration`` (seconds).
+        options: ``serializer``, ``compression``, ``headers``, ``extra_headers``, ``priority``, ``delivery_mode``,
+            ``expiration`` (seconds); ``use_confirms`` has no effect, for the reply is the confirmation.
     """
 
-    _OPTIONS = frozenset(("delivery_mode", "expiration", "headers", "priority", "serializer", "timeout"))
+    _OPTIONS = frozenset(
+        (
+            "compression",
+            "delivery_mode",
+            "expiration",
+            "extra_headers",
+            "headers",
+            "priority",
+            "serializer",
+            "timeout",
+            "use_confirms",
+        )
+    )
 
     def __init__(
         self,
@@ -284,17 +288,11 @@ class ClusterRpc(DependencyProvider):
     def make_options(self, changes: Mapping[str, Any]) -> RpcOptions:
         """Give the options of this client with changes."""
         options = {**self._given, **self.check(dict(changes))}
-        codecs = self.replies.codecs
-        codec = codecs.named(options["serializer"]) if "serializer" in options else codecs.default
-        properties = properties_for(
-            codec,
-            delivery_mode=options.get("delivery_mode", PERSISTENT),
-            priority=options.get("priority", 0),
-            expiration=options.get("expiration"),
-        )
-        properties["reply_to"] = self.replies.routing_key
-        timeout = options.get("timeout", self.host.config.rpc_timeout)
-        return RpcOptions(changes, codec, timeout, properties, options.get("headers") or {})
+        timeout = options.pop("timeout", self.host.config.rpc_timeout)
+        made = RpcOptions(self.replies.codecs, options, self._OPTIONS, "an RPC client")
+        made.given, made.timeout, made.mandatory = changes, timeout, True
+        made.properties["reply_to"] = self.replies.routing_key
+        return made
 
     def _publish(self, message: Message) -> RpcCall:
         service_name, _, method_name = message.routing_key.rpartition(".")
@@ -304,14 +302,8 @@ class ClusterRpc(DependencyProvider):
         self, ctx: WorkerContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: RpcOptions
     ) -> RpcCall:
         """Send a request; gives the call, to be waited for."""
-        body = options.codec.encode({"args": args, "kwargs": kwargs})
-        check_size(body, self.host.config.max_message_size)
-        headers = headers_from_context(ctx.context_data)
-        if options.headers:
-            headers = {**options.headers, **headers}
-        call_id = new_id()
-        properties = {**options.properties, "headers": headers, "correlation_id": call_id, "message_id": call_id}
-        message = Message(self.exchange, routing_key, body, properties, True)
+        message = options.message(self.exchange, routing_key, {"args": args, "kwargs": kwargs}, ctx.context_data)
+        message.properties["correlation_id"] = message.properties["message_id"]
         message.timeout = options.timeout
         call: RpcCall = self.publish(message)
         return call
