@@ -91,6 +91,10 @@ class NamekoShop:
         return {"args": args, "kwargs": kwargs}
 
     @rpc
+    def length(self, value):
+        return [len(value), len(value["big"])]
+
+    @rpc
     def add(self, left, right=1):
         return left + right
 

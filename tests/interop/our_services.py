@@ -98,6 +98,10 @@ class OurShop:
         return {"args": args, "kwargs": kwargs}
 
     @rpc
+    def length(self, value: dict[str, Any]) -> list[int]:
+        return [len(value), len(value["big"])]
+
+    @rpc
     def add(self, left: int, right: int = 1) -> int:
         return left + right
 
