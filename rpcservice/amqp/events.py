@@ -37,6 +37,23 @@ def make_event_exchange(config: Settings, service_name: str) -> Any:
     )
 
 
+def handler_queue(source_service: str, event_type: str, handler_type: str, handler: str, instance: str | None) -> str:
+    """Give the name of the queue of a handler.
+
+    Args:
+        source_service: The service whose events are handled.
+        event_type: Which of them.
+        handler_type: SERVICE_POOL, SINGLETON or BROADCAST.
+        handler: Service and method, with a point between them.
+        instance: What tells the queues of instances apart, for BROADCAST.
+    """
+    name = f"evt-{source_service}-{event_type}"
+    if handler_type == SINGLETON:
+        return name
+    name = f"{name}--{handler}"
+    return f"{name}-{instance}" if handler_type == BROADCAST else name
+
+
 class EventHandler(MessageHandler):
     """Fires its method with the payload of each event; use it as the decorator ``@event_handler``.
 
@@ -101,11 +118,9 @@ class EventHandler(MessageHandler):
     @property
     def queue_name(self) -> str:
         """The name of the queue, by handler type."""
-        name = f"evt-{self.source_service}-{self.event_type}"
-        if self.handler_type == SINGLETON:
-            return name
-        name = f"{name}--{self.host.service_name}.{self.method_name}"
-        return f"{name}-{self.broadcast_identifier}" if self.handler_type == BROADCAST else name
+        handler = f"{self.host.service_name}.{self.method_name}"
+        instance = self.broadcast_identifier
+        return handler_queue(self.source_service, self.event_type, self.handler_type, handler, instance)
 
     def _make_queue(self) -> Any:
         return Queue(

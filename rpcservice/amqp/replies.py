@@ -236,6 +236,13 @@ class ReplyListener(Resource):
         call.correlation_id = message.properties["correlation_id"]
         return call if self._try_to_send(message, call) else None
 
+    def expect(self, correlation_id: str) -> RpcCall:
+        """Give the call that ends with the reply to a request, which somebody sends in another way."""
+        call = RpcCall("", "", None, self.backend.event(), self)
+        call.correlation_id = correlation_id
+        self._pending[correlation_id] = call
+        return call
+
     def wait_until_up(self, deadline: float | None) -> None:
         """Wait until requests can be sent, at most until ``deadline`` on the monotonic clock (None: for ever).
 

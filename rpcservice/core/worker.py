@@ -62,7 +62,7 @@ def encode(plan: WorkerPlan, ctx: WorkerContext) -> None:
     try:
         ctx.entrypoint.encode(ctx)
     except BaseException as exc:
-        if _ends_worker(ctx, exc):
+        if ends_worker(ctx, exc):
             raise
         _fail(ctx, exc)
 
@@ -73,7 +73,7 @@ def hand_result(plan: WorkerPlan, ctx: WorkerContext) -> None:
         try:
             hook(ctx, ctx.result, ctx.error)
         except BaseException as exc:
-            if _ends_worker(ctx, exc):
+            if ends_worker(ctx, exc):
                 raise
             _fail(ctx, exc)
 
@@ -94,7 +94,7 @@ def tear_down(plan: WorkerPlan, ctx: WorkerContext) -> None:
         try:
             hook(ctx)
         except BaseException as exc:
-            if _ends_worker(ctx, exc):
+            if ends_worker(ctx, exc):
                 raise
             _log.exception("worker_teardown failed after %s", ctx.call_id)
 
@@ -114,7 +114,7 @@ def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
             try:
                 stage(plan, ctx)
             except BaseException as exc:
-                if _ends_worker(ctx, exc):
+                if ends_worker(ctx, exc):
                     raise
                 _record(ctx, exc)
         if not ctx.settled:
@@ -126,7 +126,7 @@ def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
         current_worker.reset(token)
 
 
-def _ends_worker(ctx: WorkerContext, error: BaseException) -> bool:
+def ends_worker(ctx: WorkerContext, error: BaseException) -> bool:
     """Say whether an error ends the worker itself.
 
     eventlet's Timeout and SystemExit are no Exceptions either, but they end a call, not the container; nor does a

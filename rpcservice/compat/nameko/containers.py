@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from rpcservice.compat.nameko._config import config as global_config
@@ -19,6 +21,9 @@ from rpcservice.errors import DeclarationError
 HandleResult = Callable[["WorkerContext", Any, Any], tuple[Any, Any]]
 """Called with a worker's context, result and exc_info; gives the result and exc_info that providers are to see."""
 
+current_message: ContextVar[Any] = ContextVar("nameko_message", default=None)
+"""The message whose ``handle_message`` runs here, if any."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +40,8 @@ class WorkerContext(context.WorkerContext):
     """
 
     handle_result: HandleResult | None = None
+    incoming: Any = None
+    """The message, as nameko's extensions know it, that fired the entrypoint."""
 
     def __init__(
         self,
@@ -73,10 +80,26 @@ def handle_result(plan: WorkerPlan, ctx: context.WorkerContext) -> None:
         worker.encode(plan, ctx)
         worker.settle(plan, ctx)
         return
-    result, exc_info = handle(ctx, ctx.result, exc_info_of(ctx.error))  # type: ignore[arg-type]  # made by our container
+    try:
+        result, exc_info = handle(ctx, ctx.result, exc_info_of(ctx.error))  # type: ignore[arg-type]  # made by our container
+    except BaseException as exc:
+        if worker.ends_worker(ctx, exc):
+            raise
+        _log.exception("handle_result failed after %s", ctx.call_id)
+        result, exc_info = None, exc_info_of(exc)
+        ctx.entrypoint.handle_result_failed(ctx, exc)  # type: ignore[attr-defined]  # of our Entrypoint
     ctx.result = result
     ctx.error = exc_info[1] if exc_info else None
     ctx.settled = True
+
+
+def find_message(handle_result: HandleResult | None) -> Any:
+    """Give the message that a worker is spawned for: ``handle_result`` is bound to it, or it is handled here."""
+    if isinstance(handle_result, partial):
+        for bound in handle_result.args:
+            if hasattr(bound, "delivery_info"):
+                return bound
+    return current_message.get()
 
 
 def hand_result(plan: WorkerPlan, ctx: context.WorkerContext) -> None:
@@ -158,8 +181,11 @@ class ServiceContainer(container.ServiceContainer):
         """
         if self.pool.refuses(entrypoint.stop_phase):
             raise ContainerBeingKilled(f"service {self.service_name!r} takes no more work")
-        ctx = WorkerContext(self, None, entrypoint, args, kwargs, context_data, message=message)
+        incoming = find_message(handle_result)
+        delivery = getattr(incoming, "delivery", None) if message is None else message
+        ctx = WorkerContext(self, None, entrypoint, args, kwargs, context_data, message=delivery)
         ctx.handle_result = handle_result
+        ctx.incoming = incoming
         self.pool.submit(ctx)
         return ctx
 

@@ -130,6 +130,9 @@ class Entrypoint(Extension, entrypoint.Entrypoint):
             **kwargs,
         )
 
+    def handle_result_failed(self, worker_ctx: Any, error: BaseException) -> None:
+        """Called when ``handle_result`` has raised: see to it that nobody waits for its answer for ever."""
+
     def __repr__(self) -> str:
         return _describe(self, self.method_name)
 

@@ -1,0 +1,88 @@
+"""Hands messages to the ``handle_message`` of extensions, and sees to it that each of them comes to an end."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from rpcservice.compat.nameko.amqp._message import Message
+from rpcservice.compat.nameko.containers import current_message
+
+Handler = Callable[[Any, Any], Any]
+"""Called with the decoded body and the message."""
+
+_log = logging.getLogger(__name__)
+
+
+def is_plain(extension: Any, name: str, base: type) -> bool:
+    """Say whether a method is the one of the base class, which never waits, so that the reader may call it."""
+    return getattr(type(extension), name) is getattr(base, name) and name not in vars(extension)
+
+
+def spawn_handler(
+    container: Any, handle: Handler, body: Any, message: Message, fail: Callable[[Message, Exception], None]
+) -> None:
+    """Handle a message in a managed thread, for what others wrote may wait.
+
+    Args:
+        container: Whose thread it is.
+        handle: The handler.
+        body: The decoded body.
+        message: The message.
+        fail: Called with the message and the error where the handler raises.
+    """
+
+    def run() -> None:
+        token = current_message.set(message)
+        try:
+            handle(body, message)
+        except Exception as exc:
+            _log.exception("message %s could not be handled", message.delivery.routing_key)
+            if not message.acknowledged:
+                fail(message, exc)
+        except BaseException:
+            # The container is killed, or a time-out of eventlet's ends the handler.
+            give_back(message)
+            raise
+        finally:
+            current_message.reset(token)
+
+    container.spawn_managed_thread(run, identifier=f"handle_message[{message.delivery.routing_key}]")
+
+
+def give_back(message: Any) -> None:
+    """Put a message back on its queue, where it has not been settled yet."""
+    if not message.acknowledged:
+        message.requeue()
+
+
+class Acknowledger:
+    """Settles messages, and knows how they are consumed; ``consumer`` and ``queue_consumer`` of extensions.
+
+    Attributes:
+        amqp_uri: The broker.
+        queues: What is consumed from.
+        prefetch_count: Unacknowledged messages at a time.
+        accept: Names of the serializers that are accepted.
+    """
+
+    consumer_options: dict[str, Any]
+
+    def __init__(self, config: Any, queues: list[Any], prefetch_count: int, options: dict[str, Any]) -> None:
+        self.amqp_uri = config.amqp_uri
+        self.ssl = config.amqp_ssl
+        self.login_method = config.login_method
+        self.heartbeat = config.heartbeat
+        self.accept = list(config.accept) or [config.serializer]
+        self.queues = queues
+        self.prefetch_count = prefetch_count
+        self.consumer_options = options
+
+    def ack_message(self, message: Any) -> None:
+        """Tell the broker that a message is done with; without effect where its connection is lost."""
+        if message.channel.connection:
+            message.ack()
+
+    def requeue_message(self, message: Any) -> None:
+        """Put a message back on its queue; without effect where its connection is lost."""
+        if message.channel.connection:
+            message.requeue()

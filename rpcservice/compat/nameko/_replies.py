@@ -1,0 +1,82 @@
+"""What nameko's clients know of replies, over the reply queue that the process has."""
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakValueDictionary
+
+from rpcservice.amqp.link import Message
+from rpcservice.amqp.replies import ReplyListener, RpcCall
+
+
+class ReplyEvent:
+    """The reply to one request, to be waited for; called or asked to ``wait``, it gives the decoded body.
+
+    Args:
+        listener: The reply queue.
+        correlation_id: Of the request.
+    """
+
+    __slots__ = ("__weakref__", "_listener", "call")
+
+    def __init__(self, listener: ReplyListener, correlation_id: str) -> None:
+        self._listener = listener
+        self.call: RpcCall = listener.expect(correlation_id)
+
+    def wait(self) -> Mapping[str, Any]:
+        """Give the body of the reply: a mapping with ``result`` and ``error``.
+
+        Raises:
+            UnknownService: Nothing is bound for the service.
+            RpcTimeout: There is no reply in time.
+            ConnectionLost: The connection to the broker broke meanwhile.
+        """
+        call = self.call
+        try:
+            return {"result": call.result(), "error": None}
+        except Exception:
+            reply = call.reply
+            if reply is None:
+                raise
+            # The caller makes an exception of it; a body that cannot be decoded raises here once more.
+            body: Mapping[str, Any] = self._listener.codecs.decode(reply.body, reply.properties)
+            return body
+
+    __call__ = wait
+
+    def ready(self) -> bool:
+        """Say whether the reply is there."""
+        return self.call.is_done()
+
+
+class Replies:
+    """The reply queue of one broker, as nameko's clients use it.
+
+    Args:
+        listener: The process's reply queue.
+    """
+
+    def __init__(self, listener: ReplyListener) -> None:
+        self.listener = listener
+        self.routing_key = listener.routing_key
+        # Weak, for who gives up its request does not say so.
+        self.pending: WeakValueDictionary[str, ReplyEvent] = WeakValueDictionary()
+
+    def register(self, correlation_id: str) -> ReplyEvent:
+        """Expect a reply."""
+        event = self.pending[correlation_id] = ReplyEvent(self.listener, correlation_id)
+        return event
+
+    def send(self, message: Message) -> RpcCall:
+        """Send a request whose reply is expected."""
+        service_name, _, method_name = message.routing_key.rpartition(".")
+        event = self.pending.pop(message.properties["correlation_id"], None)
+        call = self.listener.send(message, service_name, method_name, message.timeout)
+        if event is not None:
+            event.call = call
+        return call
+
+    def forget(self, correlation_id: str) -> None:
+        """Expect a reply no more: its request could not be sent."""
+        event = self.pending.pop(correlation_id, None)
+        if event is not None:
+            self.listener.drop(event.call)
