@@ -106,7 +106,10 @@ def test_events_of_both_frameworks_standalone_dispatchers_arrive(
         shop.wait_for(handler="everywhere", payload=payload)
 
 
-def test_neither_dispatcher_declares_an_exchange(nameko_client: JsonProcess) -> None:
-    """nameko's fails; what ours does is in its guide."""
-    answer = nameko_client.ask(op="dispatch", source="nobody_there", event_type="x", payload=1)
-    assert answer["type"] == "NotFound"
+def test_namekos_dispatcher_needs_an_exchange_that_ours_declares(
+    standalone: JsonProcess, nameko_client: JsonProcess
+) -> None:
+    event = {"op": "dispatch", "source": "nobody_yet", "event_type": "x", "payload": 1}
+    assert nameko_client.ask(**event)["type"] == "NotFound"
+    assert standalone.ask(**event)["result"] is None
+    assert nameko_client.ask(**event)["result"] is None
