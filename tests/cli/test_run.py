@@ -74,6 +74,23 @@ def test_without_a_get_route_there_is_nothing_to_try(start: Start) -> None:
     assert not [line for line in running.out if "curl" in line or "Web server" in line]
 
 
+def test_websockets_are_named_with_their_url(start: Start, folder: Path) -> None:
+    (folder / "rooms.py").write_text(
+        "from rpcservice import on_connect, websocket_rpc\n\n"
+        "class Rooms:\n"
+        "    name = 'rooms'\n\n"
+        "    @on_connect\n"
+        "    def enter(self, socket_id, request): ...\n\n"
+        "    @websocket_rpc\n"
+        "    def join(self, socket_id, room): ...\n"
+    )
+    running = start("run", "rooms.py", *EMBEDDED)
+    running.wait_for("Ctrl-C stops.")
+    _, *lines, web, sockets, _ = running.out
+    assert lines == ["Service rooms", "  websocket connect -> enter", "  websocket rpc join"]
+    assert sockets == f"Websockets: {web.removeprefix('Web server: ').replace('http', 'ws')}/ws"
+
+
 def test_a_slip_in_the_configuration_warns_in_the_log(start: Start) -> None:
     running = start("run", "hello.py:Greeter", *EMBEDDED, "-d", "max_worker=3")
     running.wait_for(UP)

@@ -214,3 +214,23 @@ def test_processes_that_start_together_wait_for_each_other() -> None:
     connection: Any = Connection()
     storage._use_write_ahead_log(connection)
     assert connection.attempts == 2
+
+
+def test_the_chat_serves_its_page(running: Callable[..., Any]) -> None:
+    """What the page does is tested in a browser, by tests/web/test_browser.py."""
+    with running(import_module("chat").Chat) as site:
+        page = site.http("GET", "/?name=ann")
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "new WebSocket" in page.text
+
+
+def test_the_chat_tells_those_in_a_room(running: Callable[..., Any]) -> None:
+    from rpcservice.testing import VirtualSocket
+
+    with running(import_module("chat").Chat) as site, VirtualSocket(*site.address, "/ws?name=ann") as ann:
+        assert ann.rpc("join", room="lobby") == ["lobby"]
+        with VirtualSocket(*site.address, "/ws?name=bob") as bob:
+            bob.rpc("join", room="lobby")
+            bob.rpc("say", room="lobby", text="hello")
+        assert ann.wait_for_event("said") == ("said", {"room": "lobby", "text": "hello"})
+        assert ann.wait_for_event("left") == ("left", {"room": "lobby"})
