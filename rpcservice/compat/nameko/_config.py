@@ -36,8 +36,9 @@ NAMEKO_KEYS = frozenset(
         "serializer",
     )
 )
-_DEFAULTS = {"rpc_timeout": None}
-"""What holds here where nothing is said: a nameko service waits for a reply as long as it takes."""
+_DEFAULTS = {"rpc_timeout": None, "websocket_broadcast": "process", "websocket_origins": ["*"]}
+"""What holds here where nothing is said: a nameko service waits for a reply as long as it takes, its hub knows the
+websockets of its own process, and pages from anywhere may open one."""
 
 
 class Config(UserDict[str, Any]):

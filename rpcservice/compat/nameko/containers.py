@@ -4,10 +4,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from rpcservice.compat.nameko._config import config as global_config
 from rpcservice.compat.nameko._config import read_settings
+from rpcservice.compat.nameko.constants import DEFAULT_PARENT_CALLS_TRACKED, PARENT_CALLS_CONFIG_KEY
 from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled
 from rpcservice.compat.nameko.extensions import DependencyProvider
 from rpcservice.compat.nameko.utils import import_from_path
@@ -54,7 +56,11 @@ class WorkerContext(context.WorkerContext):
         *,
         message: Any = None,
     ) -> None:
-        super().__init__(container, entrypoint, tuple(args or ()), kwargs, data, message)
+        is_hosted = issubclass(type(container), ServiceContainer) and entrypoint.call_id_prefix
+        host, fired = (container, entrypoint) if is_hosted else _stand_ins(container, entrypoint)
+        super().__init__(host, fired, tuple(args or ()), kwargs, data, message)
+        self.container = container
+        self.entrypoint = entrypoint
         self.service = service
 
     @property
@@ -66,6 +72,14 @@ class WorkerContext(context.WorkerContext):
     def origin_call_id(self) -> str | None:  # type: ignore[override]  # nameko gives nothing for a first call
         """The id of the first call that is still tracked; None when this is the first."""
         return self.call_id_stack[0] if len(self.call_id_stack) > 1 else None
+
+
+def _stand_ins(container: Any, entrypoint: Any) -> tuple[Any, Any]:
+    """Give what the core wants to know of a container and an entrypoint that tests have made up, or mocked."""
+    tracked = container.config.get(PARENT_CALLS_CONFIG_KEY, DEFAULT_PARENT_CALLS_TRACKED)
+    calls_tracked = (tracked if isinstance(tracked, int) else DEFAULT_PARENT_CALLS_TRACKED) + 1
+    prefix = f"{container.service_name}.{entrypoint.method_name}."
+    return SimpleNamespace(calls_tracked=calls_tracked), SimpleNamespace(call_id_prefix=prefix)
 
 
 def exc_info_of(error: BaseException | None) -> Any:

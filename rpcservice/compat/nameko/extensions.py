@@ -59,8 +59,9 @@ class Extension(extension.Extension):
             bound.host = container
         if attr_name:
             bound.attr_name = attr_name
-        # A stand-in for a container, as tests have them, keeps no list of what it hosts.
-        bind_part = container.bind_part if isinstance(container, ServiceContainer) else _bind_to(container)
+        # A stand-in for a container, as tests have them, keeps no list of what it hosts; a mock is an instance too.
+        is_container = issubclass(type(container), ServiceContainer)
+        bind_part = container.bind_part if is_container else _bind_to(container)
         for name, part in list(bound.parts()):
             setattr(bound, name, bind_part(part, name))
         return bound

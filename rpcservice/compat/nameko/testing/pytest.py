@@ -145,7 +145,6 @@ def mock_container(empty_config: dict[str, Any]) -> Iterator[MagicMock]:
     container.config[constants.SERIALIZER_CONFIG_KEY] = constants.DEFAULT_SERIALIZER
     container.serializer = constants.DEFAULT_SERIALIZER
     container.accept = [constants.DEFAULT_SERIALIZER]
-    container.calls_tracked = constants.DEFAULT_PARENT_CALLS_TRACKED + 1
     with nameko.config.patch(empty_config):
         yield container
 

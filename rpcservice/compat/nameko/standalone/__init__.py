@@ -1,0 +1,1 @@
+"""nameko's clients for programs that are no services."""
