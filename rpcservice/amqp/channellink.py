@@ -16,7 +16,7 @@ import kombu
 from rpcservice.amqp.kombuchannel import KombuChannel
 from rpcservice.amqp.kombuwire import KombuWire
 from rpcservice.amqp.link import LinkChannel
-from rpcservice.amqp.tls import tls_options
+from rpcservice.amqp.tls import check_login_method, tls_options
 from rpcservice.concurrency import Backend
 from rpcservice.errors import ChannelClosed, ConnectionLost
 
@@ -89,7 +89,9 @@ class ChannelLink:
 
         Raises:
             ConnectionLost: The broker cannot be reached, refuses the login or the virtual host.
+            ConfigError: There is no such login method, or the TLS options are wrong.
         """
+        check_login_method(self._login_method, "GSSAPI")
         self._consuming = self._open()
         self._publishing = self._open(confirm_publish=True)
         self.failure = None

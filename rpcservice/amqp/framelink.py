@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -22,9 +22,9 @@ from rpcservice.amqp.framechannel import FrameChannel
 from rpcservice.amqp.frameparser import FrameParser
 from rpcservice.amqp.framesocket import READ_SIZE, SocketReader, SocketWriter
 from rpcservice.amqp.link import LinkChannel
-from rpcservice.amqp.tls import tls_options
+from rpcservice.amqp.tls import check_login_method, tls_options
 from rpcservice.concurrency import Backend
-from rpcservice.errors import ChannelClosed, ConfigError, ConnectionLost
+from rpcservice.errors import ChannelClosed, ConnectionLost
 
 LONGEST_TURN = 0.01
 """Seconds after which the reader lets others run, however much there is to read."""
@@ -39,8 +39,6 @@ _BLOCKED = b"\x00\x0a\x00\x3c"
 _UNBLOCKED = b"\x00\x0a\x00\x3d"
 
 _log = logging.getLogger(__name__)
-
-_LOGIN_METHODS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
 
 
 class _ClosedByBroker(Exception):
@@ -104,8 +102,7 @@ class FrameLink:
             ConnectionLost: The broker cannot be reached, refuses the login or the virtual host.
             ConfigError: There is no such login method, or the TLS options are wrong.
         """
-        if self._login_method not in (None, *_LOGIN_METHODS):
-            raise ConfigError(f"LOGIN_METHOD is {self._login_method!r}; give {_one_of(_LOGIN_METHODS)}")
+        check_login_method(self._login_method)
         connection = kombu.Connection(
             self.uri,
             login_method=self._login_method,
@@ -364,11 +361,6 @@ class FrameLink:
         if self._sock is not None:
             # Not close(), which leaves the descriptor to whoever still holds the object; nor anything of TLS.
             os.close(self._sock.detach())
-
-
-def _one_of(names: Iterable[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} or {last}"
 
 
 def _reason(exc: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""TLS to a broker: verified unless told otherwise."""
+"""TLS to a broker, verified unless told otherwise, and the methods of logging in."""
 
 import logging
 import ssl
@@ -21,6 +21,9 @@ _OPTIONS = (
     "tls_minimum_version",
 )
 """What py-amqp takes."""
+
+LOGIN_METHODS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
+"""SASL mechanisms; None stands for the first."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,3 +67,18 @@ def warn_when_unverified(setting: bool | Mapping[str, Any] | None, uri: str) -> 
             "can read and change all messages; give ca_certs instead",
             hide_password(uri),
         )
+
+
+def check_login_method(method: str | None, *more: str) -> None:
+    """See whether there is such a login method.
+
+    Args:
+        method: Its name; None leaves it to the transport.
+        more: Further ones that the link knows.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    known = (*LOGIN_METHODS, *more)
+    if method is not None and method not in known:
+        raise ConfigError(f"LOGIN_METHOD is {method!r}; give {', '.join(known[:-1])} or {known[-1]}")

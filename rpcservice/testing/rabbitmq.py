@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -34,6 +34,7 @@ class RabbitMQNode:
         tls: Also listen with TLS; :attr:`certificates` then holds what a client needs.
         management: Also serve the management API, at :attr:`api_uri`; the start takes two seconds longer.
         settings: Further lines of ``rabbitmq.conf``, by key.
+        plugins: Plugins of RabbitMQ's own to enable.
 
     Attributes:
         name: The Erlang node name.
@@ -45,7 +46,12 @@ class RabbitMQNode:
     """
 
     def __init__(
-        self, *, tls: bool = False, management: bool = False, settings: Mapping[str, str] | None = None
+        self,
+        *,
+        tls: bool = False,
+        management: bool = False,
+        settings: Mapping[str, str] | None = None,
+        plugins: Iterable[str] = (),
     ) -> None:
         self._server = find_server()
         self.port, self._distribution_port, self._mapper_port, tls_port, management_port = free_ports(5)
@@ -55,6 +61,7 @@ class RabbitMQNode:
         self.tls_port = tls_port if tls else None
         self.management_port = management_port if management else None
         self._settings = dict(settings or {})
+        self._plugins = (*plugins, *(("rabbitmq_management",) if management else ()))
         self._process: subprocess.Popen[bytes] | None = None
         self._mapper: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -189,8 +196,7 @@ class RabbitMQNode:
         cookie_file = self.folder / "home" / ".erlang.cookie"
         cookie_file.write_text(self._cookie)
         cookie_file.chmod(0o400)
-        plugins = "" if self.management_port is None else "rabbitmq_management"
-        (self.folder / "enabled_plugins").write_text(f"[{plugins}].\n")
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         settings = {
             "listeners.tcp.default": f"127.0.0.1:{self.port}",
             "distribution.listener.port_range.min": str(self._distribution_port),
