@@ -114,6 +114,7 @@ class AmqpConnection(Resource):
         """Prepare; nothing is connected before the start."""
         self.link: Link | None = None
         self.is_stopping = False
+        self.last_patience = LAST_PATIENCE
         self._uris = self.key.uri.split(";")
         self._channels: list[ManagedChannel] = []
         self._guard = self.backend.guard()
@@ -286,8 +287,8 @@ class AmqpConnection(Resource):
     def wait_last(self, asking: Task) -> None:
         """Wait for a task that asks the broker something at the stop, as :meth:`ask_last` does."""
         link = self.link
-        if not asking.wait(LAST_PATIENCE) and link is not None and link is self.link:
-            self._lose_link(link, ConnectionLost(f"no answer within {LAST_PATIENCE:g} s while services stop"))
+        if not asking.wait(self.last_patience) and link is not None and link is self.link:
+            self._lose_link(link, ConnectionLost(f"no answer within {self.last_patience:g} s while services stop"))
             link.close()
             asking.wait()
 

@@ -23,6 +23,9 @@ CLIENT_NAME = "standalone_rpc_client"
 BROKER_WAIT = 10.0
 """Seconds that a client waits for the broker when it starts, unless the configuration says otherwise."""
 
+EXIT_PATIENCE = 2.0
+"""Seconds that the end of a program waits for each last answer of the broker."""
+
 GivenConfig = Mapping[str, Any] | Settings | None
 
 
@@ -130,7 +133,7 @@ class Session:
             if self.has_ended:
                 raise ConnectionLost("nothing was sent: this client has been stopped")
             self.is_up = True
-            atexit.register(self.stop)
+            atexit.register(self._stop_at_exit)
         except Exception as exc:
             self._error = exc
             self.has_ended = True
@@ -141,6 +144,12 @@ class Session:
     def stop(self) -> None:
         """Say goodbye to the broker; calls under way fail."""
         self._end(self.resources.stop if self.is_up else self.resources.kill)
+
+    def _stop_at_exit(self) -> None:
+        for resource in self.resources:
+            if isinstance(resource, AmqpConnection):
+                resource.last_patience = EXIT_PATIENCE
+        self.stop()
 
     def abandon(self) -> None:
         """End without waiting: the client has gone, and nobody has stopped it."""
@@ -158,7 +167,7 @@ class Session:
         self.has_ended = True
         self.is_up = False
         if self.pid == os.getpid():
-            atexit.unregister(self.stop)
+            atexit.unregister(self._stop_at_exit)
             end()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from json_process import JsonProcess
-from standalone_desk import Desk
+from standalone_desk import Desk, answer_of
 
 from rpcservice import ServiceContainer
 from rpcservice.concurrency import green
@@ -51,10 +51,8 @@ def run_program(start_program: Callable[..., JsonProcess]) -> Callable[..., Any]
 
     def run(function: str, *args: Any, timeout: float = 60) -> Any:
         program = start_program(function, *args)
-        answer = program.wait_until(
-            lambda: next((line for line in program.lines if "answer" in line), None), function, timeout
-        )
+        answer = answer_of(program, timeout)
         assert program.wait(timeout) == 0, program.log_tail()
-        return answer["answer"]
+        return answer
 
     return run

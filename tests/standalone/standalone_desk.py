@@ -1,8 +1,9 @@
-"""The service that standalone clients call."""
+"""The service that standalone clients call, and what their programs answer."""
 
 from typing import Any
 
 from eventlet import sleep
+from json_process import JsonProcess
 
 from rpcservice import RpcServiceError, WorkerContext, event_handler, rpc
 from rpcservice.concurrency import Event, green
@@ -67,3 +68,10 @@ class Desk:
     @event_handler("office", "opened")
     def hear(self, payload: Any) -> None:
         self.heard.append((payload, self.message.headers))
+
+
+def answer_of(program: JsonProcess, timeout: float = 60) -> Any:
+    """Wait for what a program's function gives."""
+    return program.wait_until(lambda: [line for line in program.lines if "answer" in line], "the answer", timeout)[0][
+        "answer"
+    ]
