@@ -33,7 +33,7 @@ CORE = (
     "core.runner",
 )
 TRANSPORTS = ("amqp", "web", "timers")
-FRONT = ("reliability", "standalone", "aio", "testing", "compat", "cli", "__main__", "")
+FRONT = ("reliability", "standalone", "aio", "testing", "compat", "migrate", "cli", "__main__", "")
 LAYERS = (GROUND, (*CORE, "core"), TRANSPORTS, FRONT)
 
 # For wiring whole services, and no business of a transport.
@@ -60,6 +60,7 @@ ALLOWED_IN = {
     "greenlet": ("concurrency.greenlets",),
     "yaml": ("config", "envvars", "cli"),
     "click": ("cli", "compat.nameko.cli"),
+    "libcst": ("migrate",),
     "pytest": ("testing", "compat.nameko.testing"),
 }
 

@@ -10,6 +10,7 @@ from rpcservice import __version__
 from rpcservice.cli.backdoor import backdoor
 from rpcservice.cli.call import call
 from rpcservice.cli.emit import emit
+from rpcservice.cli.migrate import migrate
 from rpcservice.cli.run import run
 from rpcservice.cli.shell import shell
 from rpcservice.cli.show_config import show_config
@@ -62,5 +63,5 @@ def main(ctx: click.Context) -> None:
         ctx.exit(2)
 
 
-for command in (run, call, emit, shell, backdoor, show_config, test):
+for command in (run, call, emit, shell, backdoor, show_config, test, migrate):
     main.add_command(command)

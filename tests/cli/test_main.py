@@ -12,7 +12,7 @@ from command_process import Result
 import rpcservice
 from rpcservice.cli import main
 
-COMMANDS = ("run", "call", "emit", "shell", "backdoor", "show-config", "test")
+COMMANDS = ("run", "call", "emit", "shell", "backdoor", "show-config", "test", "migrate")
 
 
 @pytest.fixture

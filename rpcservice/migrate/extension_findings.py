@@ -1,0 +1,154 @@
+"""Rules for classes that extend nameko: what means something else to us in their bodies."""
+
+from collections.abc import Iterator
+
+import libcst as cst
+from libcst.helpers import get_full_name_for_node
+from libcst.metadata import ParentNodeProvider
+
+EXTENSIONS = frozenset(
+    ("rpcservice.DependencyProvider", "rpcservice.Entrypoint", "rpcservice.Extension", "rpcservice.SharedExtension")
+)
+HOST = frozenset(
+    (
+        "around",
+        "backend",
+        "bind_part",
+        "resource",
+        "run_worker",
+        "service_name",
+        "spawn_managed_thread",
+        "spawn_worker",
+    )
+)
+"""What extensions may ask of their host; it has ``config`` too, which is another one than nameko's."""
+
+_HOST_HAS = f"it has: config, {', '.join(sorted(HOST))}"
+_MAKERS = frozenset(("defaultdict", "deque", "dict", "list", "set"))
+_CHANGES = frozenset(("clear", "pop", "setdefault", "update"))
+_CONTEXTS = frozenset(("context", "ctx", "worker_context", "worker_ctx"))
+
+_RESULT = (
+    "it gets the exception or None: def worker_result(self, ctx, result=None, error=None); and it comes before the "
+    "caller has the answer"
+)
+_HANDLE = "override encode(ctx), which makes ctx.reply, and settle(ctx), which sends it"
+_INIT = "instances are copied, not made anew, for each container, and would share it: make it in setup()"
+_DATA = "ctx.data is a copy: change ctx.context_data"
+
+
+class ExtensionRules(cst.CSTVisitor):
+    """Visits the classes of a module, and notes what is to be seen to in those that extend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._classes: list[bool] = []
+        """For each class around: whether it is an extension."""
+        self._functions: list[str] = []
+        self._known: set[str] = set()
+
+    def note(self, node: cst.CSTNode, what: str, mend: str) -> None:
+        """Note what needs a person."""
+        raise NotImplementedError
+
+    def names_of(self, node: cst.CSTNode) -> Iterator[str]:
+        """Give the paths, ours where there are, that an expression may stand for."""
+        raise NotImplementedError
+
+    @property
+    def _extends(self) -> bool:
+        return bool(self._classes) and self._classes[-1]
+
+    def visit_ClassDef(self, node: cst.ClassDef) -> None:
+        """Go into a class."""
+        bases = [argument.value for argument in node.bases]
+        extends = any(
+            EXTENSIONS.intersection(self.names_of(base)) or (isinstance(base, cst.Name) and base.value in self._known)
+            for base in bases
+        )
+        if extends:
+            self._known.add(node.name.value)
+        self._classes.append(extends)
+        self._functions.append("")
+
+    def leave_ClassDef(self, original_node: cst.ClassDef) -> None:
+        """Leave it."""
+        self._classes.pop()
+        self._functions.pop()
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
+        """Look at a method."""
+        if self._functions and not self._functions[-1]:
+            self._check_method(node)
+        self._functions.append(node.name.value)
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef) -> None:
+        """Leave it."""
+        self._functions.pop()
+
+    def _check_method(self, node: cst.FunctionDef) -> None:
+        name = node.name.value
+        parameters = [parameter.name.value for parameter in node.params.params]
+        if name == "worker_result" and len(parameters) > 3:
+            error = parameters[3]
+            if error == "exc_info" or (self._extends and error != "error"):
+                self.note(node, f"worker_result takes {error}, a triple with nameko", _RESULT)
+        elif name == "handle_result" and self._extends:
+            self.note(node, "handle_result is not called by us", _HANDLE)
+
+    def visit_Attribute(self, node: cst.Attribute) -> None:
+        """Look at ``self.container``."""
+        if not self._extends or get_full_name_for_node(node) != "self.container":
+            return
+        parent = self.get_metadata(ParentNodeProvider, node, None)
+        if isinstance(parent, cst.AssignTarget | cst.AnnAssign):
+            return
+        asked = parent.attr.value if isinstance(parent, cst.Attribute) and parent.value is node else ""
+        if asked == "config":
+            self.note(node, "self.container.config is Settings, no mapping", "the mapping is self.host.config.raw")
+        elif not asked:
+            self.note(
+                node, "self.container is handed on", f"it is a Host, which has: config, {', '.join(sorted(HOST))}"
+            )
+        elif asked not in HOST:
+            self.note(node, f"a Host has no {asked}", _HOST_HAS)
+
+    def visit_Call(self, node: cst.Call) -> None:
+        """Look at calls in the bodies of methods."""
+        function = (get_full_name_for_node(node.func) or "").split(".")
+        if function[-1] == "spawn_worker" and any(
+            argument.keyword is not None and argument.keyword.value == "handle_result" for argument in node.args
+        ):
+            self.note(node, "spawn_worker takes no handle_result", _HANDLE)
+        if function[-1] in _CHANGES and function[-2:-1] == ["data"] and function[-3:-2] and function[-3] in _CONTEXTS:
+            self.note(node, "the context data is changed", _DATA)
+
+    def visit_Assign(self, node: cst.Assign) -> None:
+        """Look at what is kept on an extension, or in the context data."""
+        for assigned in node.targets:
+            self._check_assignment(assigned.target, node.value)
+
+    def visit_AnnAssign(self, node: cst.AnnAssign) -> None:
+        """Look at what is kept on an extension."""
+        if node.value is not None:
+            self._check_assignment(node.target, node.value)
+
+    def _check_assignment(self, target: cst.BaseExpression, value: cst.BaseExpression) -> None:
+        if isinstance(target, cst.Subscript):
+            owner = (get_full_name_for_node(target.value) or "").split(".")
+            if owner[-1] == "data" and owner[-2:-1] and owner[-2] in _CONTEXTS:
+                self.note(target, "the context data is changed", _DATA)
+            return
+        is_own = isinstance(target, cst.Attribute) and get_full_name_for_node(target.value) == "self"
+        if is_own and self._extends and self._functions[-1] == "__init__" and _is_made_here(value):
+            self.note(target, f"__init__ makes {get_full_name_for_node(target)}", _INIT)
+
+
+def _is_made_here(value: cst.BaseExpression) -> bool:
+    """Say whether a value is an object of its own that may be changed, and not one that was handed in."""
+    if isinstance(value, cst.Dict | cst.List | cst.Set | cst.DictComp | cst.ListComp | cst.SetComp):
+        return True
+    if not isinstance(value, cst.Call):
+        return False
+    name = (get_full_name_for_node(value.func) or "").rpartition(".")[2]
+    return name in _MAKERS or name[:1].isupper()

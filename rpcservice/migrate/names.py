@@ -1,0 +1,303 @@
+"""The table of names: what each public name of nameko, 2.14 and 3.0, is called in rpcservice. Data, and nothing else.
+
+Three kinds: those with a name of our own, those that only the layer which stands in for nameko has, and those that
+rpcservice does not have at all.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+COMPAT = "rpcservice.compat"
+"""Where nameko is to be found, as a module like any other, for names that have none of our own."""
+
+_OWN: Mapping[str, Mapping[str, str]] = {
+    "nameko.rpc": {
+        "rpc": "rpcservice.rpc",
+        "RpcProxy": "rpcservice.ServiceRpc",
+        "ServiceRpc": "rpcservice.ServiceRpc",
+        "ClusterRpc": "rpcservice.ClusterRpc",
+        "RpcReply": "rpcservice.RpcCall",
+        "RpcCall": "rpcservice.RpcCall",
+    },
+    "nameko.events": {
+        "event_handler": "rpcservice.event_handler",
+        "EventDispatcher": "rpcservice.EventDispatcher",
+        "SERVICE_POOL": "rpcservice.SERVICE_POOL",
+        "SINGLETON": "rpcservice.SINGLETON",
+        "BROADCAST": "rpcservice.BROADCAST",
+        "EventHandlerConfigurationError": "rpcservice.DeclarationError",
+    },
+    "nameko.messaging": {"consume": "rpcservice.consume", "Publisher": "rpcservice.Publisher"},
+    "nameko.timer": {"timer": "rpcservice.timer"},
+    "nameko.web.handlers": {"http": "rpcservice.http"},
+    "nameko.web.websocket": {
+        "rpc": "rpcservice.websocket_rpc",
+        "WebSocketHubProvider": "rpcservice.WebSocketHubProvider",
+    },
+    "nameko.standalone.rpc": {
+        "ServiceRpcProxy": "rpcservice.standalone.ServiceRpcClient",
+        "ServiceRpcClient": "rpcservice.standalone.ServiceRpcClient",
+        "ClusterRpcProxy": "rpcservice.standalone.ClusterRpcClient",
+        "ClusterRpcClient": "rpcservice.standalone.ClusterRpcClient",
+    },
+    "nameko.standalone.events": {"event_dispatcher": "rpcservice.standalone.event_dispatcher"},
+    "nameko.extensions": {
+        "Extension": "rpcservice.Extension",
+        "SharedExtension": "rpcservice.SharedExtension",
+        "DependencyProvider": "rpcservice.DependencyProvider",
+        "ProviderCollector": "rpcservice.ProviderCollector",
+        "Entrypoint": "rpcservice.Entrypoint",
+    },
+    "nameko.containers": {
+        "ServiceContainer": "rpcservice.ServiceContainer",
+        "WorkerContext": "rpcservice.WorkerContext",
+    },
+    "nameko.runners": {"ServiceRunner": "rpcservice.ServiceRunner", "run_services": "rpcservice.run_services"},
+    "nameko.dependency_providers": {"Config": "rpcservice.Config"},
+    "nameko.exceptions": {
+        "BadRequest": "rpcservice.BadRequest",
+        "CommandError": "rpcservice.CommandError",
+        "ConfigurationError": "rpcservice.ConfigError",
+        "ConnectionNotFound": "rpcservice.ConnectionNotFound",
+        "ContainerBeingKilled": "rpcservice.ContainerBeingKilled",
+        "ExtensionNotFound": "rpcservice.ExtensionNotFound",
+        "IncorrectSignature": "rpcservice.IncorrectSignature",
+        "MalformedRequest": "rpcservice.MalformedRequest",
+        "MethodNotFound": "rpcservice.MethodNotFound",
+        "RemoteError": "rpcservice.RemoteError",
+        "ReplyQueueExpiredWithPendingReplies": "rpcservice.ConnectionLost",
+        "RpcTimeout": "rpcservice.RpcTimeout",
+        "UnknownService": "rpcservice.UnknownService",
+        "UnserializableValueError": "rpcservice.UnserializableValueError",
+        "deserialize_to_instance": "rpcservice.deserialize_to_instance",
+    },
+    "nameko.amqp": {"UndeliverableMessage": "rpcservice.UndeliverableMessage"},
+    "nameko.amqp.publish": {"UndeliverableMessage": "rpcservice.UndeliverableMessage"},
+    "nameko.testing.services": {
+        "EntrypointWaiterTimeout": "rpcservice.testing.EntrypointTimeout",
+        "MockDependencyProvider": "rpcservice.testing.MockDependencyProvider",
+        "dummy": "rpcservice.testing.dummy",
+        "entrypoint_hook": "rpcservice.testing.entrypoint_hook",
+        "entrypoint_waiter": "rpcservice.testing.entrypoint_waiter",
+        "once": "rpcservice.testing.once",
+        "replace_dependencies": "rpcservice.testing.replace_dependencies",
+        "restrict_entrypoints": "rpcservice.testing.restrict_entrypoints",
+        "worker_factory": "rpcservice.testing.worker_factory",
+    },
+    "nameko.testing.utils": {
+        "ANY_PARTIAL": "rpcservice.testing.ANY_PARTIAL",
+        "AnyInstanceOf": "rpcservice.testing.AnyInstanceOf",
+        "assert_stops_raising": "rpcservice.testing.assert_stops_raising",
+        "find_free_port": "rpcservice.testing.find_free_port",
+        "get_container": "rpcservice.testing.get_container",
+        "get_extension": "rpcservice.testing.get_extension",
+    },
+    "nameko.testing.waiting": {
+        "WaitResult": "rpcservice.testing.WaitResult",
+        "wait_for_call": "rpcservice.testing.wait_for_call",
+    },
+    "nameko.testing.websocket": {"make_virtual_socket": "rpcservice.testing.make_virtual_socket"},
+}
+
+_CONSTANT = "write its value, such as 'AMQP_URI', or read the setting's attribute, such as host.config.amqp_uri"
+_CONTEXT = "write a DependencyProvider whose get_dependency gives ctx.data.get(...)"
+_RETRY = "write the loop, or take a library for it"
+_INNER = "rpcservice's own are rpcservice.core.faults.error_to_data and error_from_data, which add a code"
+
+_STAYS: Mapping[str, Mapping[str, str]] = {
+    "nameko.extensions": dict.fromkeys(
+        ("ENTRYPOINT_EXTENSIONS_ATTR", "is_dependency", "is_entrypoint", "is_extension", "register_entrypoint"),
+        "use isinstance with rpcservice.DependencyProvider, Entrypoint or Extension, and Entrypoint.decorator",
+    )
+    | {"iter_extensions": "use container.extensions"},
+    "nameko.containers": {
+        "get_container_cls": "rpcservice.ServiceRunner does that by itself",
+        "get_service_name": "use service_cls.name",
+        "new_call_id": "use uuid.uuid4",
+    },
+    "nameko.contextdata": dict.fromkeys(
+        ("AuthToken", "ContextDataProvider", "Language", "UserAgent", "UserId"), _CONTEXT
+    ),
+    "nameko.exceptions": dict.fromkeys(
+        ("deserialize", "get_module_path", "registry", "safe_for_serialization", "serialize"), _INNER
+    ),
+    "nameko.timer": {"Timer": "for a subclass, write an Entrypoint of your own"},
+    "nameko.web.handlers": {"HttpRequestHandler": "for a subclass, write an Entrypoint of your own, or use @http"},
+    "nameko.web.server": {
+        "BindAddress": "use rpcservice.config.parse_address",
+        "parse_address": "use rpcservice.config.parse_address",
+        "WebServer": "put middleware and headers into a proxy, or an around_worker hook",
+        "WsgiApp": "put middleware and headers into a proxy, or an around_worker hook",
+    },
+    "nameko.utils": {"import_from_path": "use importlib.import_module"},
+    "nameko.utils.retry": {"RetryDelay": _RETRY, "retry": _RETRY},
+    "nameko.testing.rabbit": {"Client": "use rpcservice.testing.ManagementApi", "HTTPError": "catch ManagementError"},
+    "nameko.testing.services": {"Once": "use rpcservice.testing.once"},
+    "nameko.testing.utils": {
+        "DummyProvider": "use rpcservice.testing.FakeHost",
+        "MockCallArgs": "use call.args and call.kwargs",
+        "ResourcePipeline": "make resources in a fixture",
+        "get_rabbit_connections": "use rpcservice.testing.ManagementApi",
+        "reset_rabbit_connections": "use rpcservice.testing.ManagementApi, or TcpProxy to break a connection",
+        "unpack_mock_call": "use call.args and call.kwargs",
+        "wait_for_call": "use rpcservice.testing.wait_for_call, which takes the object and the method's name",
+        "wait_for_worker_idle": "use rpcservice.testing.entrypoint_waiter",
+    },
+    "nameko.constants": dict.fromkeys(
+        (
+            "ACCEPT_CONFIG_KEY",
+            "AMQP_SSL_CONFIG_KEY",
+            "AMQP_URI_CONFIG_KEY",
+            "AUTH_TOKEN_CONTEXT_KEY",
+            "CALL_ID_STACK_CONTEXT_KEY",
+            "DEFAULT_AMQP_URI",
+            "DEFAULT_HEARTBEAT",
+            "DEFAULT_MAX_WORKERS",
+            "DEFAULT_PARENT_CALLS_TRACKED",
+            "DEFAULT_PREFETCH_COUNT",
+            "DEFAULT_RETRY_POLICY",
+            "DEFAULT_SERIALIZER",
+            "DEFAULT_TRANSPORT_OPTIONS",
+            "HEADER_PREFIX",
+            "HEARTBEAT_CONFIG_KEY",
+            "LANGUAGE_CONTEXT_KEY",
+            "LOGIN_METHOD_CONFIG_KEY",
+            "MAX_WORKERS_CONFIG_KEY",
+            "NON_PERSISTENT",
+            "PARENT_CALLS_CONFIG_KEY",
+            "PERSISTENT",
+            "PREFETCH_COUNT_CONFIG_KEY",
+            "RPC_EXCHANGE_CONFIG_KEY",
+            "SERIALIZERS_CONFIG_KEY",
+            "SERIALIZER_CONFIG_KEY",
+            "TRANSPORT_OPTIONS_CONFIG_KEY",
+            "USER_AGENT_CONTEXT_KEY",
+            "USER_ID_CONTEXT_KEY",
+            "WEB_SERVER_CONFIG_KEY",
+        ),
+        _CONSTANT,
+    ),
+}
+
+_SUBCLASS = "for a subclass, write an Entrypoint of your own, or go on with `rpcservice run --nameko`"
+_AMQP = "use rpcservice.Publisher and consume, or kombu itself"
+_STUB = "calls are made through ServiceRpc, ClusterRpc or rpcservice.standalone"
+_HEADERS = "context data travels by itself; ctx.context_data has it, and ctx.message.headers what came"
+_WEBSOCKET = "use websocket_rpc, on_connect, on_disconnect and WebSocketHubProvider"
+_COMMANDS = "the commands are rpcservice.cli.main, a click group"
+
+MISSING: Mapping[str, str] = {
+    "nameko.config": "there is no global configuration: a service declares rpcservice.Config(), an extension reads "
+    "self.host.config, a program passes its mapping on",
+    "nameko.rpc.Client": _STUB,
+    "nameko.rpc.MethodProxy": _STUB,
+    "nameko.rpc.Proxy": _STUB,
+    "nameko.rpc.ReplyListener": _STUB,
+    "nameko.rpc.Responder": _SUBCLASS,
+    "nameko.rpc.Rpc": _SUBCLASS,
+    "nameko.rpc.RpcConsumer": _SUBCLASS,
+    "nameko.rpc.ServiceProxy": _STUB,
+    "nameko.rpc.get_rpc_exchange": _AMQP,
+    "nameko.events.EventHandler": _SUBCLASS,
+    "nameko.messaging.Consumer": _SUBCLASS,
+    "nameko.messaging.HeaderDecoder": _HEADERS,
+    "nameko.messaging.HeaderEncoder": _HEADERS,
+    "nameko.messaging.QueueConsumer": _SUBCLASS,
+    "nameko.messaging.decode_from_headers": _HEADERS,
+    "nameko.messaging.encode_to_headers": _HEADERS,
+    "nameko.web.server.HttpOnlyProtocol": "rpcservice has an HTTP server of its own; leave it out",
+    "nameko.web.websocket.Connection": _WEBSOCKET,
+    "nameko.web.websocket.WebSocketHub": _WEBSOCKET,
+    "nameko.web.websocket.WebSocketRpc": _WEBSOCKET,
+    "nameko.web.websocket.WebSocketServer": _WEBSOCKET,
+    "nameko.standalone.rpc.ClusterProxy": _STUB,
+    "nameko.standalone.rpc.ConsumeEvent": _STUB,
+    "nameko.standalone.rpc.PollingQueueConsumer": _STUB,
+    "nameko.standalone.rpc.ReplyListener": _STUB,
+    "nameko.standalone.rpc.SingleThreadedReplyListener": "leave it out: one client serves any number of threads",
+    "nameko.standalone.rpc.StandaloneProxyBase": _STUB,
+    "nameko.standalone.events.get_event_exchange": _AMQP,
+    "nameko.serialization.setup": "name serializers under SERIALIZERS in the configuration",
+    "nameko.amqp.get_connection": _AMQP,
+    "nameko.amqp.get_producer": _AMQP,
+    "nameko.amqp.Publisher": _AMQP,
+    "nameko.amqp.publish.Publisher": _AMQP,
+    "nameko.amqp.publish.get_connection": _AMQP,
+    "nameko.amqp.publish.get_producer": _AMQP,
+    "nameko.amqp.consume.Consumer": _AMQP,
+    "nameko.utils.REDACTED": "hide arguments where you log them; entrypoint.sensitive_arguments names them",
+    "nameko.utils.get_redacted_args": "hide arguments where you log them; entrypoint.sensitive_arguments names them",
+    "nameko.utils.sanitize_url": "use rpcservice.config.hide_password",
+    "nameko.utils.concurrency.SpawningProxy": "use eventlet.GreenPool, or RpcCall's call_async",
+    "nameko.utils.concurrency.SpawningSet": "use eventlet.GreenPool, or RpcCall's call_async",
+    "nameko.utils.concurrency.fail_fast_imap": "use eventlet.GreenPool, or RpcCall's call_async",
+    "nameko.log_helpers.make_timing_logger": "time the block where it runs",
+    "nameko.cli.main": _COMMANDS,
+    "nameko.cli.cli": _COMMANDS,
+    "nameko.testing.pytest": "remove it: rpcservice's pytest plugin is found by itself",
+}
+"""Names that rpcservice does not have, with what to do instead."""
+
+FIXTURES: Mapping[str, str] = {
+    "amqp_uri": "use rabbitmq_uri, or broker_uri for the embedded broker and RabbitMQ in turn",
+    "empty_config": "use a mapping of your own",
+    "get_message_from_queue": "consume in a service, or use kombu with rabbitmq_uri",
+    "mock_container": "use rpcservice.testing.FakeHost",
+    "predictable_call_ids": "compare with ctx.call_id",
+    "rabbit_config": "use config",
+    "rabbit_manager": "use rabbitmq, a RabbitMQNode",
+    "rabbit_ssl_config": "use rabbitmq and rpcservice.testing.make_certificates",
+    "rabbit_ssl_options": "use rabbitmq and rpcservice.testing.make_certificates",
+    "rabbit_ssl_uri": "use rabbitmq and rpcservice.testing.make_certificates",
+    "rabbit_uri": "use rabbitmq_uri",
+    "vhost_pipeline": "rabbitmq_uri is a virtual host of the test's own",
+    "web_config": "give WEB_SERVER_ADDRESS: 127.0.0.1:0",
+    "web_config_port": "give WEB_SERVER_ADDRESS: 127.0.0.1:0, and take the port of the server",
+    "web_session": "use an HTTP client of your own",
+    "websocket": "use rpcservice.testing.make_virtual_socket",
+}
+"""Fixtures of nameko's pytest plugin that ours has not under that name, with what to use."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a name of nameko's is to be had.
+
+    Attributes:
+        module: The module to import it from.
+        name: Its name there.
+        mend: For what only the compatibility layer has: what to use in the end. Empty for a name of our own.
+    """
+
+    module: str
+    name: str
+    mend: str = ""
+
+    @property
+    def path(self) -> str:
+        """Module and name."""
+        return f"{self.module}.{self.name}"
+
+
+def _targets() -> Iterator[tuple[str, Target]]:
+    for module, names in _OWN.items():
+        for name, path in names.items():
+            home, _, new_name = path.rpartition(".")
+            yield f"{module}.{name}", Target(home, new_name)
+    for module, mends in _STAYS.items():
+        for name, mend in mends.items():
+            yield f"{module}.{name}", Target(f"{COMPAT}.{module}", name, mend)
+
+
+TARGETS: Mapping[str, Target] = dict(_targets())
+"""Every name of nameko's that can be imported from rpcservice, by its dotted path."""
+
+
+def _modules() -> Iterator[str]:
+    for path in (*TARGETS, *MISSING):
+        parts = path.split(".")
+        yield from (".".join(parts[:count]) for count in range(1, len(parts)))
+
+
+MODULES = frozenset(_modules()) | {"nameko.testing.pytest"}
+"""nameko's modules."""
