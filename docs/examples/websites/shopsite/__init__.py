@@ -1,0 +1,1 @@
+"""A Django project that is its own only application."""
