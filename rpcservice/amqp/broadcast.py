@@ -1,6 +1,7 @@
 """AmqpBroadcastBus, the BroadcastBus over a broker: a queue of its own for each process."""
 
 import logging
+from typing import ClassVar
 
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
@@ -20,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 class AmqpBroadcastBus(BroadcastBus):
     """Reaches the processes that are connected now; who is away misses the message."""
+
+    is_alone: ClassVar[bool] = False
 
     def setup(self) -> None:
         """Ask for a channel to consume on and a sender with confirms."""

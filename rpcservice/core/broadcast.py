@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import cast
+from typing import ClassVar, cast
 
 from rpcservice.config import Settings
 from rpcservice.core.resource import Resource
@@ -13,6 +13,9 @@ _ON_BROKER = ("rpcservice.amqp.broadcast", "AmqpBroadcastBus")
 
 class BroadcastBus(Resource):
     """Hands messages to whoever has subscribed to their topic in the other processes; alone it has nobody to tell."""
+
+    is_alone: ClassVar[bool] = True
+    """Whether there are no other processes, so that nothing needs to be published."""
 
     def setup(self) -> None:
         """Prepare an empty table of listeners."""

@@ -9,7 +9,8 @@ from rpcservice.errors import ConnectionNotFound
 from rpcservice.web.answer import encode_json
 from rpcservice.web.websocket_server import WebSocketServer, event_payload
 
-Channel = str | int
+Channel = Any
+"""A text or a whole number, and in a process alone anything that can be the key of a dictionary."""
 
 
 class WebSocketHub(Resource):
@@ -44,7 +45,8 @@ class WebSocketHub(Resource):
         if self._server is None:
             raise ConnectionNotFound(socket_id)
         self._server.find(socket_id)
-        self._subscribers.setdefault(_check(channel), {})[socket_id] = None
+        self._check(channel)
+        self._subscribers.setdefault(channel, {})[socket_id] = None
         self._channels.setdefault(socket_id, set()).add(channel)
 
     def unsubscribe(self, socket_id: str, channel: Channel) -> None:
@@ -68,7 +70,7 @@ class WebSocketHub(Resource):
 
     def get_subscriptions(self, socket_id: str) -> list[Channel]:
         """Give the channels of a websocket, in order; none when it is not known here."""
-        return sorted(self._channels.get(socket_id, ()), key=lambda channel: (isinstance(channel, str), channel))
+        return sorted(self._channels.get(socket_id, ()), key=lambda channel: (type(channel).__name__, channel))
 
     def broadcast(self, channel: Channel, event: str, data: Any) -> None:
         """Send an event to all subscribers of a channel: at once to those of this process, then to all others.
@@ -77,9 +79,11 @@ class WebSocketHub(Resource):
             UnserializableValueError: JSON does not know a part of the data; nobody got it.
             PublishError: The broker did not take it; those of this process have got it.
         """
+        self._check(channel)
         frame = self._serialize(event, data)
-        self._deliver(_check(channel), frame)
-        self._bus.publish(self._topic, encode_json([channel, frame]))
+        self._deliver(channel, frame)
+        if not self._bus.is_alone:
+            self._bus.publish(self._topic, encode_json([channel, frame]))
 
     def unicast(self, socket_id: str, event: str, data: Any) -> bool:
         """Send an event to one websocket of this process; False when it is not here or does not get it any more."""
@@ -106,8 +110,7 @@ class WebSocketHub(Resource):
             if socket is not None:
                 socket.send(message)
 
-
-def _check(channel: Channel) -> Channel:
-    if isinstance(channel, bool) or not isinstance(channel, str | int):
+    def _check(self, channel: Channel) -> None:
+        if self._bus.is_alone or (isinstance(channel, str | int) and not isinstance(channel, bool)):
+            return
         raise TypeError(f"the channel {channel!r} cannot be named to other processes; give a text or a whole number")
-    return channel

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from werkzeug import Request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.routing import Rule
 
 from rpcservice.concurrency import Timer
@@ -269,7 +269,9 @@ class WebSocketServer(Resource):
             if self.is_closing:
                 raise unavailable("The services are stopping.")
         except HTTPException as exc:
-            _log.info("a websocket for %s was refused: %s", request.remote_addr, exc)
+            # A page of another origin may be one that is to be listed.
+            level = logging.WARNING if isinstance(exc, Forbidden) else logging.INFO
+            _log.log(level, "a websocket for %s was refused: %s", request.remote_addr, exc)
             return answer_from_error(exc, accept=head.headers.get("accept", ""))
         deflate = None
         if config.websocket_compression:

@@ -130,6 +130,21 @@ def test_a_foreign_page_is_refused_by_the_server(serve: Serve) -> None:
     assert caught.value.status == 403
 
 
+def test_a_foreign_page_is_a_warning_that_names_the_setting(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be a page of one's own, on another host."""
+    site = serve(Plain)
+    with pytest.raises(HandshakeRefused):
+        VirtualSocket(*site.address, headers={"Origin": "https://admin.example"}).connect()
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "https://admin.example" in record.getMessage()
+    assert "websocket_origins" in record.getMessage()
+
+
+def test_a_websocket_lasts_where_connections_are_not_kept(serve: Serve) -> None:
+    with VirtualSocket(*serve(Plain, http_keep_alive=0).address) as socket:
+        assert [socket.rpc("say", text="again") for _ in range(2)] == ["again", "again"]
+
+
 def test_a_page_of_the_server_is_let_in(serve: Serve) -> None:
     site = serve(Plain)
     with VirtualSocket(*site.address, headers={"Origin": site.server.url}) as socket:

@@ -238,3 +238,15 @@ def test_runners_on_one_broker_share_channels(
         assert [socket.wait_for_event("event")[1] for _ in range(3)] == [0, 1, 2]
         assert socket.get_event_queue("event").empty()
         socket.close()
+
+
+def test_alone_a_channel_may_be_any_key(serve: Serve, connect: Connect) -> None:
+    """As in nameko: nobody else has to know its name."""
+    site = serve(Rooms, websocket_broadcast="process")
+    hub = site.container.resource(WebSocketHub, (WebSocketServer, "rooms"))
+    socket = connect(site)
+    for channel in (("order", 7), ("order", 3), "all"):
+        hub.subscribe(socket.socket_id, channel)
+    assert hub.get_subscriptions(socket.socket_id) == ["all", ("order", 3), ("order", 7)]
+    hub.broadcast(("order", 7), "event", 7)
+    assert socket.wait_for_event("event") == ("event", 7)
