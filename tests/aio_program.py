@@ -16,8 +16,8 @@ from time import monotonic
 from typing import Any
 
 from rpcservice import RpcServiceError
-from rpcservice.amqp import connection
 from rpcservice.aio import ClusterRpcClient, EventDispatcher, ServiceRpcClient
+from rpcservice.amqp import connection
 
 TICK = 0.01
 # Nobody here wants to wait longer than the broker.

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 import rpcservice
+import rpcservice.aio
 import rpcservice.testing
 
 DOCS = Path(__file__).parents[1] / "docs"
-OFFERING = (rpcservice, rpcservice.testing)
+OFFERING = (rpcservice, rpcservice.aio, rpcservice.testing)
 
 
 def documented(label: str) -> list[str]:
@@ -113,6 +114,11 @@ def test_the_documentation_lists_the_public_names() -> None:
 def test_the_documentation_lists_the_names_for_tests() -> None:
     """The table in docs/api.rst is whole and in order."""
     assert documented("Names of ``rpcservice.testing``") == list(rpcservice.testing.__all__)
+
+
+def test_the_documentation_lists_the_names_for_asyncio() -> None:
+    """The table in docs/api.rst is whole and in order."""
+    assert documented("Names of ``rpcservice.aio``") == list(rpcservice.aio.__all__)
 
 
 def run_python(code: str) -> Any:

@@ -9,8 +9,7 @@ from typing import Any
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
 
-from rpcservice import ConnectionLost, RemoteError, RpcTimeout
-from rpcservice.standalone import ClusterRpcClient, event_dispatcher
+from rpcservice import ClusterRpcClient, ConnectionLost, RemoteError, RpcTimeout, event_dispatcher
 
 CONFIG = {"AMQP_URI": os.environ["AMQP_URI"], "rpc_timeout": 5}
 

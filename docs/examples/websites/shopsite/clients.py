@@ -2,7 +2,7 @@
 
 from django.conf import settings
 
-from rpcservice.standalone import ClusterRpcClient, event_dispatcher
+from rpcservice import ClusterRpcClient, event_dispatcher
 
 cluster = ClusterRpcClient(settings.RPCSERVICE)
 dispatch = event_dispatcher(settings.RPCSERVICE)
