@@ -5,7 +5,7 @@ from importlib import import_module
 
 import click
 
-from rpcservice.cli.common import Command, nameko_option
+from rpcservice.cli.common import Command, nameko_option, stands_in_for_nameko
 from rpcservice.cli.run import patch
 from rpcservice.errors import MissingExtra
 
@@ -26,4 +26,6 @@ def test(ctx: click.Context, arguments: Sequence[str]) -> None:
         pytest = import_module("pytest")
     except ImportError as exc:
         raise MissingExtra("rpcservice test needs pytest; install it with: pip install pytest") from exc
-    ctx.exit(pytest.main(list(arguments)))
+    # By name, and so before the plugins of installed packages, which may import nameko.
+    plugins = ["-p", "rpcservice.compat.nameko.testing.pytest"] if stands_in_for_nameko() else []
+    ctx.exit(pytest.main([*plugins, *arguments]))

@@ -28,24 +28,23 @@ class Settings(DependencyProvider):
         return self.value
 
 
-class ProductsService(object):
+class ProductsService:
     name = "products"
 
     prices = {"tea": 450, "coffee": 600}
 
     @rpc(expected_exceptions=NotInStock)
     def price(self, sku):
-        try:
-            return self.prices[sku]
-        except KeyError:
+        if sku not in self.prices:
             raise NotInStock(sku)
+        return self.prices[sku]
 
     @rpc
     def list_skus(self):
         return sorted(self.prices)
 
 
-class OrdersService(object):
+class OrdersService:
     name = "orders"
 
     products = RpcProxy("products")
@@ -68,7 +67,7 @@ class OrdersService(object):
         return self.setting
 
 
-class DiaryService(object):
+class DiaryService:
     name = "diary"
 
     notes = []
@@ -88,7 +87,7 @@ class DiaryService(object):
         self.notes.append("tick")
 
 
-class WebService(object):
+class WebService:
     name = "web"
 
     hub = WebSocketHubProvider()

@@ -3,14 +3,12 @@
 import eventlet
 import pytest
 from kombu import Exchange, Queue
-
 from nameko.exceptions import MethodNotFound, RemoteError, UnknownService
 from nameko.messaging import Publisher, consume
 from nameko.standalone.events import event_dispatcher
 from nameko.standalone.rpc import ClusterRpcProxy, ServiceRpcProxy
 from nameko.testing.services import dummy, entrypoint_hook, entrypoint_waiter, replace_dependencies
 from nameko.testing.utils import get_container, get_rabbit_connections
-
 from shop import DiaryService, OrdersService, ProductsService, WebService
 
 
@@ -32,9 +30,8 @@ def test_an_event_is_handled(runner_factory, rabbit_config):
     runner = runner_factory(rabbit_config, OrdersService, ProductsService, DiaryService)
     runner.start()
     diary = get_container(runner, DiaryService)
-    with entrypoint_waiter(diary, "note") as result:
-        with ServiceRpcProxy("orders", rabbit_config) as orders:
-            assert orders.place("coffee") == 600
+    with entrypoint_waiter(diary, "note") as result, ServiceRpcProxy("orders", rabbit_config) as orders:
+        assert orders.place("coffee") == 600
     assert result.get() == 600
     assert sorted(DiaryService.notes) == ["coffee", "tick"]
 
@@ -94,7 +91,7 @@ def test_consume_and_publish(container_factory, rabbit_config):
     exchange = Exchange("letters", type="direct")
     queue = Queue("letters", exchange=exchange, routing_key="letter")
 
-    class Post(object):
+    class Post:
         name = "post"
         send = Publisher(exchange=exchange)
 
@@ -108,9 +105,8 @@ def test_consume_and_publish(container_factory, rabbit_config):
 
     container = container_factory(Post, rabbit_config)
     container.start()
-    with entrypoint_waiter(container, "read", timeout=10) as result:
-        with entrypoint_hook(container, "write") as write:
-            write("hello")
+    with entrypoint_waiter(container, "read", timeout=10) as result, entrypoint_hook(container, "write") as write:
+        write("hello")
     assert result.get() == "hello"
 
 

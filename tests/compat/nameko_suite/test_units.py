@@ -2,11 +2,10 @@
 
 import logging
 import time
+from unittest.mock import Mock, call
 
 import eventlet
 import pytest
-from unittest.mock import Mock, call
-
 from nameko.containers import ServiceContainer, WorkerContext
 from nameko.exceptions import ExtensionNotFound
 from nameko.extensions import DependencyProvider, Entrypoint
@@ -37,7 +36,6 @@ from nameko.testing.waiting import WaitResult, wait_for_call
 from nameko.utils import REDACTED, get_redacted_args, sanitize_url
 from nameko.utils.concurrency import SpawningProxy, SpawningSet, fail_fast_imap
 from nameko.utils.retry import retry
-
 from shop import NotInStock, OrdersService, ProductsService, Settings
 
 
@@ -57,7 +55,7 @@ class Counter(DependencyProvider):
         self.seen.append(("teardown", worker_ctx.entrypoint.method_name))
 
 
-class LocalService(object):
+class LocalService:
     name = "local"
 
     counter = Counter()
@@ -105,12 +103,10 @@ def test_entrypoint_hook(container_factory):
     with entrypoint_hook(container, "add") as add:
         assert add(1) == 2
         assert add(1, second=5) == 6
-    with entrypoint_hook(container, "fail") as fail:
-        with pytest.raises(NotInStock):
-            fail()
-    with pytest.raises(ExtensionNotFound):
-        with entrypoint_hook(container, "nothing"):
-            pass
+    with entrypoint_hook(container, "fail") as fail, pytest.raises(NotInStock):
+        fail()
+    with pytest.raises(ExtensionNotFound), entrypoint_hook(container, "nothing"):
+        pass
 
 
 def test_hooks_of_dependencies(container_factory, predictable_call_ids):
@@ -119,9 +115,8 @@ def test_hooks_of_dependencies(container_factory, predictable_call_ids):
     container.start()
     with entrypoint_hook(container, "add") as add:
         add(1)
-    with entrypoint_hook(container, "fail", context_data={"language": "de"}) as fail:
-        with pytest.raises(NotInStock):
-            fail()
+    with entrypoint_hook(container, "fail", context_data={"language": "de"}) as fail, pytest.raises(NotInStock):
+        fail()
     assert Counter.seen == [
         ("setup", "local.add.0"),
         ("result", 2, None),
@@ -151,10 +146,10 @@ def test_entrypoint_waiter_with_a_callback(container_factory):
         seen.append((worker_ctx.args, result, exc_info))
         return result == 3
 
-    with entrypoint_waiter(container, "add", callback=callback, timeout=10) as result:
-        with entrypoint_hook(container, "add") as add:
-            add(1)
-            add(2)
+    waiter = entrypoint_waiter(container, "add", callback=callback, timeout=10)
+    with waiter as result, entrypoint_hook(container, "add") as add:
+        add(1)
+        add(2)
     assert result.get() == 3
     assert seen == [((1,), 2, None), ((2,), 3, None)]
 
@@ -162,12 +157,10 @@ def test_entrypoint_waiter_with_a_callback(container_factory):
 def test_entrypoint_waiter_times_out(container_factory):
     container = container_factory(LocalService, {})
     container.start()
-    with pytest.raises(entrypoint_waiter.Timeout):
-        with entrypoint_waiter(container, "add", timeout=0.01):
-            pass
-    with pytest.raises(RuntimeError):
-        with entrypoint_waiter(container, "nothing"):
-            pass
+    with pytest.raises(entrypoint_waiter.Timeout), entrypoint_waiter(container, "add", timeout=0.01):
+        pass
+    with pytest.raises(RuntimeError), entrypoint_waiter(container, "nothing"):
+        pass
 
 
 def test_replace_dependencies(container_factory):
@@ -186,7 +179,7 @@ def test_replace_dependencies(container_factory):
 
 
 def test_replace_one_dependency_of_a_running_service(container_factory):
-    class Service(object):
+    class Service:
         name = "service"
         setting = Settings("SETTING")
         other = Settings("OTHER")
@@ -208,7 +201,7 @@ def test_replace_one_dependency_of_a_running_service(container_factory):
 
 
 def test_wait_for_call():
-    class Target(object):
+    class Target:
         def method(self, arg):
             if arg < 0:
                 raise ValueError(arg)
@@ -244,9 +237,8 @@ def test_wait_for_mock():
     eventlet.spawn(mock, 1)
     with wait_for_mock(5, mock) as called:
         called.assert_called_once_with(1)
-    with pytest.raises(eventlet.Timeout):
-        with wait_for_mock(0.01, Mock()):
-            pass
+    with pytest.raises(eventlet.Timeout), wait_for_mock(0.01, Mock()):
+        pass
 
 
 def test_assert_stops_raising():
@@ -277,7 +269,7 @@ def test_a_runner(runner_factory):
 
 
 def test_wait_for_worker_idle(container_factory):
-    class Service(object):
+    class Service:
         name = "service"
         done = []
 
@@ -332,9 +324,9 @@ def test_resource_pipeline():
         made.append(len(made))
         return made[-1]
 
-    with ResourcePipeline(create, destroyed.append, size=2).run() as pipeline:
-        with pipeline.get() as first, pipeline.get() as second:
-            assert (first, second) == (0, 1)
+    resources = ResourcePipeline(create, destroyed.append, size=2)
+    with resources.run() as pipeline, pipeline.get() as first, pipeline.get() as second:
+        assert (first, second) == (0, 1)
     assert sorted(destroyed) == made
     with pytest.raises(RuntimeError):
         ResourcePipeline(create, destroyed.append, size=0)
@@ -343,7 +335,7 @@ def test_resource_pipeline():
 def test_redacted_arguments():
     from nameko.rpc import rpc
 
-    class Service(object):
+    class Service:
         name = "service"
 
         @rpc(sensitive_arguments=("password", "card.number", "absent.key"))
@@ -389,7 +381,7 @@ def test_retry():
 
 
 def test_spawning():
-    class Item(object):
+    class Item:
         def __init__(self, value):
             self.value = value
 
@@ -410,7 +402,6 @@ def test_spawning():
 
 def test_timing_logger(caplog):
     log_time = make_timing_logger(logging.getLogger("timing"), precision=1, level=logging.INFO)
-    with caplog.at_level(logging.INFO):
-        with log_time("hello %s", "world"):
-            time.sleep(0)
+    with caplog.at_level(logging.INFO), log_time("hello %s", "world"):
+        time.sleep(0)
     assert caplog.messages == ["hello world in 0.0s"]
