@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from copy import copy
 from datetime import datetime
 from typing import Any, Self
 
@@ -95,6 +94,7 @@ class PublishOptions:
         self._serializer: str | None = None
         self._content_type: str | None = None
         self._content_encoding: str | None = None
+        self._guesses_encoding = False
         self._plain_headers: Mapping[str, Any] = {}
         self._extra_headers: Mapping[str, Any] = {}
         self._retry: Any = True
@@ -113,7 +113,9 @@ class PublishOptions:
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """Give the same with changes, for one call: headers are added, and what is declared is what they add."""
-        new = copy(self)
+        # copy() would cost more than the rest of it.
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
         new.properties = dict(self.properties)
         new.declare = ()
         new._apply(changes)
@@ -152,6 +154,7 @@ class PublishOptions:
             self.codec = raw_codec(content_type, self._content_encoding or "utf-8")
         else:
             self.codec = self._codecs.named(self._serializer) if self._serializer else self._codecs.default
+        self._guesses_encoding = content_type is not None and self._content_encoding is None
         self.properties["content_type"] = self.codec.content_type
         self.properties["content_encoding"] = self.codec.content_encoding
 
@@ -213,7 +216,7 @@ class PublishOptions:
             body = self.compression.pack(body)
             headers["compression"] = self.compression.content_type
         properties = {"message_id": new_id(), **self.properties, "headers": headers}
-        if self.codec.name == "raw" and self._content_encoding is None:
+        if self._guesses_encoding:
             properties["content_encoding"] = "utf-8" if isinstance(payload, str) else "binary"
         message = Publication(exchange, routing_key, body, properties, self.mandatory)
         message.options = self
