@@ -78,6 +78,11 @@ class WebServer(ProviderCollector, SharedExtension):
         """Where the server listens."""
         return parse_address(self.container.config.get(WEB_SERVER_CONFIG_KEY) or "0.0.0.0:8000")
 
+    @property
+    def url(self) -> str:
+        """The URL that the server is reached at from this machine."""
+        return self._site.url
+
     def setup(self) -> None:
         """Ask for the server of the process.
 
