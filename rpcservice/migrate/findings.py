@@ -203,6 +203,9 @@ def _is_test_or_fixture(node: cst.FunctionDef) -> bool:
 
 
 def _may_be_class(node: cst.BaseExpression) -> bool:
-    """Say whether an argument may be a class, by its name; a configuration is no starred list either."""
-    name = (get_full_name_for_node(node) or "").rpartition(".")[2] if isinstance(node, cst.Name | cst.Attribute) else ""
-    return (name[:1].isupper() and not name.isupper()) or name.endswith(("_cls", "_class")) or name == "cls"
+    """Say by its name whether an argument may be a service class, and no configuration."""
+    if not isinstance(node, cst.Name | cst.Attribute):
+        return False
+    name = (node.attr if isinstance(node, cst.Attribute) else node).value
+    is_constant = len(name) > 1 and name.isupper()
+    return (name[0].isupper() and not is_constant) or name == "cls" or name.endswith(("_cls", "_class"))

@@ -79,6 +79,10 @@ class _Uses(cst.CSTTransformer):
         """Say whether a local name still stands for a module of nameko's somewhere."""
         return self._left[name] > 0
 
+    def modules_for(self, name: str) -> set[str]:
+        """Give the modules to import where a local name stood for a module of nameko's."""
+        return self.needed.get(name) or (set() if self.is_left(name) else {"rpcservice"})
+
     def visit_Import(self, node: cst.Import) -> bool:
         return False
 
@@ -178,22 +182,19 @@ class _Imports(cst.CSTTransformer):
 
     def _import(self, statement: cst.Import) -> Sequence[cst.BaseSmallStatement]:
         """Rewrite ``import nameko.rpc, os``."""
-        gone = [alias for alias in statement.names if self._goes(alias)]
-        if not gone:
-            return [statement]
-        kept = [alias for alias in statement.names if alias not in gone]
-        new = self._modules([_local_name(alias) for alias in gone])
+        theirs = [alias for alias in statement.names if alias.evaluated_name in MODULES]
+        new = self._modules([_local_name(alias) for alias in theirs])
+        kept = [alias for alias in statement.names if alias not in theirs or self._uses.is_left(_local_name(alias))]
+        if len(kept) == len(statement.names):
+            return [statement, *new]
         if kept:
             kept[-1] = kept[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
             return [*new, statement.with_changes(names=kept)]
         return new
 
-    def _goes(self, alias: cst.ImportAlias) -> bool:
-        return alias.evaluated_name in MODULES and not self._uses.is_left(_local_name(alias))
-
     def _modules(self, local_names: Sequence[str]) -> list[cst.Import]:
         """Give the imports of the modules that are used in the place of nameko's."""
-        needed = {module for name in local_names for module in self._uses.needed.get(name, {"rpcservice"})}
+        needed = {module for name in local_names for module in self._uses.modules_for(name)}
         new = sorted(needed - self._blocks[-1])
         self._blocks[-1].update(new)
         return [cst.Import([cst.ImportAlias(dotted(module))]) for module in new]
@@ -210,13 +211,15 @@ class _Imports(cst.CSTTransformer):
             target = TARGETS.get(path)
             if target is not None:
                 groups.setdefault(target.module, []).append(_renamed(alias, target.name))
-            elif path in MODULES and not self._uses.is_left(alias.evaluated_alias or alias.evaluated_name):
-                modules.append(alias.evaluated_alias or alias.evaluated_name)
-            else:
-                groups.setdefault(module, []).append(alias)
-        if list(groups) == [module] and not modules:
-            return [statement]
-        new: list[cst.BaseSmallStatement] = list(self._modules(modules)) if modules else []
+                continue
+            if path in MODULES:
+                modules.append(local := alias.evaluated_alias or alias.evaluated_name)
+                if not self._uses.is_left(local):
+                    continue
+            groups.setdefault(module, []).append(alias)
+        new = self._modules(modules)
+        if len(groups.get(module, ())) == len(statement.names):
+            return [statement, *new]
         return [*new, *(_import_of(statement, home, aliases) for home, aliases in groups.items())]
 
 
@@ -241,9 +244,19 @@ def _import_of(statement: cst.ImportFrom, module: str, aliases: list[cst.ImportA
     *others, last = aliases
     names = [alias if _has_comment(alias) else alias.with_changes(comma=between) for alias in others]
     # Without parentheses nothing may follow the last name.
-    is_last_as_it_is = _has_comment(last) and statement.lpar is not None
-    names.append(last if is_last_as_it_is else last.with_changes(comma=given[-1].comma))
+    names.append(_as_last(last, given[-1].comma) if statement.lpar else last.with_changes(comma=given[-1].comma))
     return statement.with_changes(module=dotted(module), names=names)
+
+
+def _as_last(alias: cst.ImportAlias, comma: cst.Comma | cst.MaybeSentinel) -> cst.ImportAlias:
+    """Give an alias with what follows the last one of an import, but its own comment."""
+    if not _has_comment(alias) or alias.comma is comma:
+        return alias.with_changes(comma=comma)
+    own = cst.ensure_type(alias.comma, cst.Comma)
+    space = cst.ensure_type(own.whitespace_after, cst.ParenthesizedWhitespace)
+    return alias.with_changes(
+        comma=own.with_changes(whitespace_after=space.with_changes(indent=False, last_line=cst.SimpleWhitespace("")))
+    )
 
 
 def _has_words(line: cst.SimpleStatementLine) -> bool:

@@ -121,8 +121,10 @@ _STAYS: Mapping[str, Mapping[str, str]] = {
     "nameko.exceptions": dict.fromkeys(
         ("deserialize", "get_module_path", "registry", "safe_for_serialization", "serialize"), _INNER
     ),
-    "nameko.timer": {"Timer": "for a subclass, write an Entrypoint of your own"},
-    "nameko.web.handlers": {"HttpRequestHandler": "for a subclass, write an Entrypoint of your own, or use @http"},
+    "nameko.timer": {"Timer": "write an Entrypoint of your own, or use @timer, whose class is another one"},
+    "nameko.web.handlers": {
+        "HttpRequestHandler": "write an Entrypoint of your own, or use @http, whose class is another one"
+    },
     "nameko.web.server": {
         "BindAddress": "use rpcservice.config.parse_address",
         "parse_address": "use rpcservice.config.parse_address",

@@ -1,5 +1,6 @@
 """Migrates the files of a code base: what is to be rewritten, and what needs a person."""
 
+import ast
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -83,9 +84,7 @@ def migrate(paths: Sequence[Path], *, writes: bool) -> Report:
         try:
             _migrate_file(path, code, own_names, report, writes=writes)
         except cst.ParserSyntaxError as exc:
-            report.broken.append(
-                Finding(path, exc.raw_line, f"no Python: {exc.message}", "correct it, and migrate again")
-            )
+            report.broken.append(_no_python(path, code, exc))
         except OSError as exc:
             report.broken.append(Finding(path, 1, "cannot be written", str(exc.strerror or exc)))
     report.findings.sort()
@@ -118,6 +117,18 @@ def _read(files: Iterable[Path], report: Report) -> Iterator[tuple[Path, bytes]]
             yield file, file.read_bytes()
         except OSError as exc:
             report.broken.append(Finding(file, 1, "cannot be read", str(exc.strerror or exc)))
+
+
+def _no_python(path: Path, code: bytes, error: cst.ParserSyntaxError) -> Finding:
+    """Say where a file is no Python: as Python sees it, which is more exact, unless it sees nothing wrong."""
+    line, what = error.raw_line, error.message
+    try:
+        ast.parse(code)
+    except SyntaxError as exc:
+        line, what = exc.lineno or line, exc.msg
+    except ValueError as exc:  # a zero byte
+        what = str(exc)
+    return Finding(path, line, f"no Python: {what}", "correct it, and migrate again")
 
 
 def _migrate_file(path: Path, code: bytes, own_names: set[str], report: Report, *, writes: bool) -> None:

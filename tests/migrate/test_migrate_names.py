@@ -1,0 +1,46 @@
+"""The table of names: what it says is there, is there."""
+
+from importlib import import_module
+
+import pytest
+
+import rpcservice
+import rpcservice.standalone
+import rpcservice.testing
+from rpcservice.migrate.names import COMPAT, FIXTURES, MISSING, MODULES, TARGETS
+
+PUBLIC = {
+    "rpcservice": rpcservice.__all__,
+    "rpcservice.standalone": rpcservice.standalone.__all__,
+    "rpcservice.testing": rpcservice.testing.__all__,
+}
+
+
+@pytest.mark.parametrize("path", sorted(TARGETS))
+def test_a_name_is_where_the_table_says(path: str) -> None:
+    target = TARGETS[path]
+    assert hasattr(import_module(target.module), target.name)
+
+
+@pytest.mark.parametrize("path", sorted(path for path, target in TARGETS.items() if not target.mend))
+def test_a_name_of_our_own_is_public(path: str) -> None:
+    assert TARGETS[path].name in PUBLIC[TARGETS[path].module]
+
+
+def test_what_only_the_compatibility_layer_has_keeps_its_path() -> None:
+    stays = {path: target for path, target in TARGETS.items() if target.mend}
+    assert stays
+    assert all(target.path == f"{COMPAT}.{path}" for path, target in stays.items())
+
+
+def test_a_name_is_there_or_missing() -> None:
+    assert not set(TARGETS) & set(MISSING)
+
+
+def test_all_that_a_person_is_told_is_a_line() -> None:
+    mends = [*MISSING.values(), *FIXTURES.values(), *(target.mend for target in TARGETS.values())]
+    assert not [mend for mend in mends if "\n" in mend or mend.endswith(".")]
+
+
+def test_modules_are_known_with_the_packages_around_them() -> None:
+    assert {"nameko", "nameko.testing", "nameko.testing.services", "nameko.web.handlers"} <= MODULES
