@@ -170,7 +170,7 @@ class OnDisconnect(WebSocketEntrypoint):
         _check_arguments(self, "code")
         # It waits as long as it takes: nobody tries again for a client that has gone.
         self._queue_timeout = None
-        self.server.disconnect_hooks.append(self)
+        self.server.door.disconnect_hooks.append(self)
 
     def stop(self) -> None:
         """Wait until the websockets that are being closed are gone."""
@@ -180,8 +180,8 @@ class OnDisconnect(WebSocketEntrypoint):
 
     def kill(self) -> None:
         """Take no more part."""
-        if self in self.server.disconnect_hooks:
-            self.server.disconnect_hooks.remove(self)
+        if self in self.server.door.disconnect_hooks:
+            self.server.door.disconnect_hooks.remove(self)
 
     def fire(self, socket: Any, code: int) -> WorkerContext:
         """Run the method for a websocket that has gone."""

@@ -11,24 +11,22 @@ from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.routing import Rule
 
 from rpcservice.concurrency import Timer
-from rpcservice.core.context import CALL_ID_STACK, WorkerContext, new_id
+from rpcservice.core.context import CALL_ID_STACK, new_id
 from rpcservice.core.faults import error_to_data
 from rpcservice.core.resource import Resource
 from rpcservice.errors import (
     BadRequest,
     ConnectionNotFound,
-    ContainerBeingKilled,
     DeclarationError,
     MalformedRequest,
     MethodNotFound,
     MissingExtra,
-    WebSocketRefused,
-    WorkerPoolFull,
 )
-from rpcservice.web.answer import Answer, answer_from_error, encode_json, http_status
+from rpcservice.web.answer import Answer, answer_from_error, encode_json
 from rpcservice.web.request import WebRequest
 from rpcservice.web.routes import unavailable
 from rpcservice.web.server import WebServer
+from rpcservice.web.websocket_door import Door, Hook
 
 if TYPE_CHECKING:
     from rpcservice.web.websocket_protocol import Message
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_POLICY, _FAILED, _GOING_AWAY = 1008, 1011, 1001
+_GOING_AWAY = 1001
 
 
 def event_payload(event: str, data: Any) -> dict[str, Any]:
@@ -78,16 +76,6 @@ class Method(Protocol):
         ...
 
 
-class Hook(Protocol):
-    """What an entrypoint offers whose method is called when websockets come or go."""
-
-    host: Any
-
-    def fire(self, socket: "WebSocket", *args: Any) -> WorkerContext:
-        """Run the method."""
-        ...
-
-
 class Hub(Protocol):
     """What a hub offers to the server."""
 
@@ -117,8 +105,7 @@ class WebSocketServer(Resource):
         self._encoder = websocket_protocol.Encoder()
         self.sockets: dict[str, WebSocket] = {}
         self.hubs: list[Hub] = []
-        self.connect_hooks: list[Hook] = []
-        self.disconnect_hooks: list[Hook] = []
+        self.door = Door()
         self._methods: dict[str, Method] = {}
         self._sources = 0
         self.is_closing = False
@@ -166,13 +153,13 @@ class WebSocketServer(Resource):
 
     def add_connect_hook(self, hook: Hook) -> None:
         """Have a hook called for each websocket that is opened."""
-        self.connect_hooks.append(hook)
+        self.door.connect_hooks.append(hook)
         self._sources += 1
 
     def remove_connect_hook(self, hook: Hook) -> None:
         """Have a hook called no more."""
-        if hook in self.connect_hooks:
-            self.connect_hooks.remove(hook)
+        if hook in self.door.connect_hooks:
+            self.door.connect_hooks.remove(hook)
             self._remove_source()
 
     def _remove_source(self) -> None:
@@ -288,7 +275,7 @@ class WebSocketServer(Resource):
         entered: list[Any] = []
         try:
             socket.send(self.encode(self.serialize_event("connected", {"socket_id": socket.socket_id})))
-            refusal = self._enter(socket, entered)
+            refusal = self.door.enter(socket, entered)
             if refusal is not None:
                 return refusal
             stream, rest = request.exchange.switch_protocols(opening)
@@ -297,7 +284,7 @@ class WebSocketServer(Resource):
         finally:
             socket.lose("its connection has ended")
             try:
-                self._leave(socket, entered)
+                self.door.leave(socket, entered)
             finally:
                 self._remove(socket)
 
@@ -322,43 +309,6 @@ class WebSocketServer(Resource):
         for socket in list(self.sockets.values()):
             socket.check(now, interval)
         self._sweep = self.backend.call_later(interval / 2, self._check_all, interval) if self.sockets else None
-
-    def _enter(self, socket: "WebSocket", entered: list[Any]) -> Answer | None:
-        """Run the hooks of all services; gives the answer to a websocket that is refused before it is open."""
-        for hook in list(self.connect_hooks):
-            try:
-                error = hook.fire(socket, socket.request).error
-            except Exception as exc:
-                error = exc
-            if error is not None:
-                entered[:] = [host for host in entered if host is not hook.host]
-                return self._refuse(socket, error)
-            entered.append(hook.host)
-        entered.extend(hook.host for hook in self.disconnect_hooks)
-        return None
-
-    def _refuse(self, socket: "WebSocket", error: BaseException) -> Answer | None:
-        if isinstance(error, WebSocketRefused):
-            socket.drop(error.code, error.reason)
-            return None
-        if isinstance(error, WorkerPoolFull | ContainerBeingKilled):
-            error = unavailable("All workers are busy.")
-        if isinstance(error, HTTPException) or http_status(error) is not None:
-            return answer_from_error(error, accept=cast(WebRequest, socket.request).head.headers.get("accept", ""))
-        if isinstance(error, BadRequest):
-            socket.drop(_POLICY, f"{error}")
-        else:
-            socket.drop(_FAILED, "the service failed")
-        return None
-
-    def _leave(self, socket: "WebSocket", entered: list[Any]) -> None:
-        """Run the hooks of the services that let the websocket in."""
-        for hook in list(self.disconnect_hooks):
-            if hook.host in entered:
-                try:
-                    hook.fire(socket, socket.close_code)
-                except Exception as exc:
-                    _log.warning("websocket %s: on_disconnect was not called: %s", socket.socket_id, exc)
 
     def close_idle(self) -> None:
         """Open no more websockets, and close each when the request at hand has been answered; never waits."""

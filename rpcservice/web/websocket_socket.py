@@ -125,7 +125,7 @@ class WebSocket:
                 self.close(incoming.code)
             elif isinstance(incoming, Broken):
                 self._is_broken = True
-                _log.warning("websocket %s is closed with code %d: %s", self.socket_id, incoming.code, incoming.reason)
+                _log.info("websocket %s is closed with code %d: %s", self.socket_id, incoming.code, incoming.reason)
                 self.close(incoming.code, incoming.reason)
 
     def _enqueue(self, message: Text) -> None:

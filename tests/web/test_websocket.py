@@ -555,6 +555,45 @@ def test_a_full_pool_answers_with_an_error_frame(serve: Serve, connect: Connect)
     wait_until(lambda: outcome == ["waited"])
 
 
+def test_a_full_pool_refuses_with_503(serve: Serve) -> None:
+    entered, opened = green().event(), green().event()
+
+    class Busy:
+        name = "busy"
+
+        @on_connect
+        def enter(self, socket_id: str, request: Any) -> None:
+            entered.set()
+            assert opened.wait(10)
+
+    site = serve(Busy, max_workers=1, http_queue_timeout=0.05)
+    one = VirtualSocket(*site.address)
+    opening = green().spawn(one.connect)
+    assert entered.wait(5)
+    with pytest.raises(HandshakeRefused) as caught:
+        VirtualSocket(*site.address).connect()
+    assert caught.value.status == 503
+    opened.set()
+    assert opening.wait(5)
+    one.close()
+
+
+def test_an_exception_may_name_the_status(serve: Serve) -> None:
+    class Full(Exception):
+        http_status = 409
+
+    class Small:
+        name = "small"
+
+        @on_connect
+        def enter(self, socket_id: str, request: Any) -> None:
+            raise Full("two are in already")
+
+    with pytest.raises(HandshakeRefused) as caught:
+        VirtualSocket(*serve(Small).address).connect()
+    assert caught.value.status == 409
+
+
 def test_entrypoints_say_what_they_are() -> None:
     texts = [entry.describe() for entry in sorted(_bound(Gate), key=lambda entry: entry.method_name)]
     assert texts == [
