@@ -9,7 +9,7 @@ import yaml
 
 from rpcservice.errors import ConfigError
 
-_MAY_HOLD_ONE = re.compile(r".*\$\{.*\}.*", re.DOTALL)
+MAY_HOLD_ONE = re.compile(r".*\$\{.*\}.*", re.DOTALL)
 _NAME = re.compile(r"[^{}:\s]+")
 _DEEPEST = 20
 """Values that hold variables again are followed so far; deeper, a variable surely holds itself."""
@@ -93,7 +93,7 @@ def _construct_raw(loader: EnvLoader, node: yaml.ScalarNode) -> str:
     return substitute(loader.construct_scalar(node))
 
 
-EnvLoader.add_implicit_resolver("!env_var", _MAY_HOLD_ONE, None)
+EnvLoader.add_implicit_resolver("!env_var", MAY_HOLD_ONE, None)
 EnvLoader.add_constructor("!env_var", _construct)
 EnvLoader.add_constructor("!raw_env_var", _construct_raw)
 

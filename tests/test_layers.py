@@ -58,7 +58,7 @@ ALLOWED_IN = {
         "compat.nameko.utils",
     ),
     "greenlet": ("concurrency.greenlets",),
-    "yaml": ("config", "envvars", "cli"),
+    "yaml": ("config", "envvars", "cli", "compat.nameko.cli"),
     "click": ("cli", "compat.nameko.cli"),
     "libcst": ("migrate",),
     "pytest": ("testing", "compat.nameko.testing"),

@@ -81,7 +81,8 @@ class WebServer(ProviderCollector, SharedExtension):
     @property
     def url(self) -> str:
         """The URL that the server is reached at from this machine."""
-        return self._site.url
+        site: web.WebServer = self._site
+        return site.url
 
     def setup(self) -> None:
         """Ask for the server of the process.

@@ -1,0 +1,5 @@
+"""``python -m rpcservice.compat.nameko``, in the place of ``python -m nameko``."""
+
+from rpcservice.compat.nameko.cli.main import main
+
+main()

@@ -1,0 +1,9 @@
+"""nameko 3's arguments, for commands of others: ``@argument_services()``."""
+
+from functools import partial
+
+import click
+
+argument_services = partial(
+    click.argument, "services", nargs=-1, required=True, metavar="module[:service class]", type=str
+)
