@@ -44,6 +44,8 @@ class WorkerContext(context.WorkerContext):
     handle_result: HandleResult | None = None
     incoming: Any = None
     """The message, as nameko's extensions know it, that fired the entrypoint."""
+    plan: WorkerPlan
+    """The hooks of the service."""
 
     def __init__(
         self,
@@ -116,15 +118,21 @@ def find_message(handle_result: HandleResult | None) -> Any:
     return current_message.get()
 
 
-def hand_result(plan: WorkerPlan, ctx: context.WorkerContext) -> None:
+def set_up(plan: WorkerPlan, ctx: Any) -> None:
+    """Run ``worker_setup`` of every provider."""
+    ctx.plan = plan
+    ctx.container._worker_setup(ctx)
+
+
+def hand_result(plan: WorkerPlan, ctx: Any) -> None:
     """Run ``worker_result`` of every provider; the caller has its answer already, so errors are only logged."""
-    exc_info = exc_info_of(ctx.error)
-    for hook in plan.results:
-        is_theirs = isinstance(getattr(hook, "__self__", None), DependencyProvider)
-        try:
-            hook(ctx, ctx.result, exc_info if is_theirs else ctx.error)
-        except Exception:
-            _log.exception("worker_result failed after %s", ctx.call_id)
+    ctx.container._worker_result(ctx, ctx.result, exc_info_of(ctx.error))
+
+
+def tear_down(plan: WorkerPlan, ctx: Any) -> None:
+    """Run ``worker_teardown`` of every provider."""
+    ctx.plan = plan
+    ctx.container._worker_teardown(ctx)
 
 
 class ServiceContainer(container.ServiceContainer):
@@ -142,11 +150,11 @@ class ServiceContainer(container.ServiceContainer):
 
     stages: Sequence[Stage] = (
         worker.inject,
-        worker.set_up,
+        set_up,
         worker.call,
         handle_result,
         hand_result,
-        worker.tear_down,
+        tear_down,
     )
 
     def __init__(
@@ -219,6 +227,26 @@ class ServiceContainer(container.ServiceContainer):
         ctx.handle_result = handle_result
         self.pool.run_here(ctx, wait)
         return ctx
+
+    # The next four go by the names that they have in nameko, for instrumentation wraps and reads them.
+
+    @property
+    def _worker_threads(self) -> Mapping[context.WorkerContext, Any]:
+        return {ctx: ctx.handle for ctx in self.pool.running}
+
+    def _worker_setup(self, worker_ctx: WorkerContext) -> None:
+        worker.set_up(worker_ctx.plan, worker_ctx)
+
+    def _worker_result(self, worker_ctx: WorkerContext, result: Any = None, exc_info: Any = None) -> None:
+        for hook in worker_ctx.plan.results:
+            is_theirs = isinstance(getattr(hook, "__self__", None), DependencyProvider)
+            try:
+                hook(worker_ctx, result, exc_info if is_theirs else worker_ctx.error)
+            except Exception:
+                _log.exception("worker_result failed after %s", worker_ctx.call_id)
+
+    def _worker_teardown(self, worker_ctx: WorkerContext) -> None:
+        worker.tear_down(worker_ctx.plan, worker_ctx)
 
     def kill(self, error: Any = None) -> None:
         """End without waiting.
