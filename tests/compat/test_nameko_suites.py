@@ -8,11 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from nameko_environment import nameko_python, nameko_testing_path
 
 from rpcservice.testing import RabbitMQNode
-
-sys.path.append(str(Path(__file__).parents[1] / "interop"))
-from nameko_environment import nameko_python, nameko_testing_path
 
 pytestmark = pytest.mark.broker
 

@@ -8,6 +8,7 @@ from rpcservice.core.faults import deserialize_to_instance as deserialize_to_ins
 from rpcservice.errors import BadRequest as BadRequest
 from rpcservice.errors import CommandError as CommandError
 from rpcservice.errors import ConfigError, ConnectionLost
+from rpcservice.errors import ConnectionNotFound as ConnectionNotFound
 from rpcservice.errors import ContainerBeingKilled as ContainerBeingKilled
 from rpcservice.errors import ExtensionNotFound as ExtensionNotFound
 from rpcservice.errors import IncorrectSignature as IncorrectSignature

@@ -1,0 +1,93 @@
+"""Every public name of nameko's, imported as its users import it."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from nameko_names import NAMES, WITHOUT_COUNTERPART
+from under_nameko import standing_in
+
+from rpcservice.compat import nameko
+
+ALL = [(module, name) for module, names in NAMES.items() for name in names.split()]
+THERE = [(module, name) for module, name in ALL if f"{module}.{name}" not in WITHOUT_COUNTERPART]
+MISSING = [(module, name) for module, name in ALL if f"{module}.{name}" in WITHOUT_COUNTERPART]
+
+
+@pytest.fixture(autouse=True)
+def _standing_in() -> Iterator[None]:
+    with standing_in():
+        yield
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_a_module_is_there(module: str) -> None:
+    """And is ours."""
+    assert import_module(module).__name__ == f"rpcservice.compat.{module}"
+
+
+@pytest.mark.parametrize(("module", "name"), THERE)
+def test_a_name_is_there(module: str, name: str) -> None:
+    """By ``from module import name``."""
+    scope: dict[str, object] = {}
+    exec(f"from {module} import {name}", scope)
+    assert scope[name] is getattr(import_module(module), name)
+
+
+@pytest.mark.parametrize(("module", "name"), MISSING)
+def test_a_name_without_counterpart_says_what_to_use(module: str, name: str) -> None:
+    """When it is imported."""
+    with pytest.raises(ImportError, match=rf"^{module}\.{name} has no counterpart in rpcservice; \w+") as caught:
+        exec(f"from {module} import {name}", {})
+    assert caught.value.name == name
+
+
+def test_a_name_that_nameko_does_not_have_either_is_an_ordinary_mistake() -> None:
+    """In a module that knows names without counterpart too."""
+    with pytest.raises(ImportError, match=r"cannot import name 'nothing' from 'rpcservice.compat.nameko.web.server'"):
+        exec("from nameko.web.server import nothing", {})
+
+
+def test_the_table_has_every_module_of_this_package() -> None:
+    """A module that is added belongs into it."""
+    folder = Path(nameko.__file__).parent
+    found = set()
+    for path in folder.rglob("*.py"):
+        parts = path.relative_to(folder).with_suffix("").parts
+        if not any(part.startswith("_") and part != "__init__" for part in parts):
+            found.add(".".join(("nameko", *(part for part in parts if part != "__init__"))))
+    assert found == set(NAMES)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_table_has_every_module_and_class_of_nameko(version: int) -> None:
+    """Modules with a leading underscore apart, and those of its own command line."""
+    from nameko_environment import nameko_python
+
+    code = "import nameko; print(nameko.__path__[0])"
+    done = subprocess.run([nameko_python(version), "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    folder = Path(done.stdout.strip())
+    own = ("nameko.cli", "nameko.__main__", "nameko.standalone.rpc", "nameko.testing.pytest")
+    missing = []
+    for path in folder.rglob("*.py"):
+        parts = path.relative_to(folder).with_suffix("").parts
+        module = ".".join(("nameko", *(part for part in parts if part != "__init__")))
+        if module.startswith(own):
+            continue
+        known = NAMES.get(module, "-").split()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in known and node.name[0] != "_":
+                missing.append(f"{module}.{node.name}")
+    assert sorted(set(missing) - INTERNAL) == []
+
+
+INTERNAL = {
+    "nameko.Config",
+    "nameko.messaging.QueueConsumerStopped",
+    "nameko.testing.utils.MockCallArgs",
+}
+"""Not meant for users."""
