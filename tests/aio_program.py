@@ -89,6 +89,11 @@ async def answers(uri: str) -> dict[str, Any]:
         }
 
 
+async def call_embedded() -> dict[str, Any]:
+    async with ClusterRpcClient(uri="memory://") as cluster:
+        return await outcome(cluster.nobody.say("x"))
+
+
 async def errors(uri: str) -> list[dict[str, Any]]:
     async with ClusterRpcClient(uri=uri) as cluster:
         unknown = await outcome(cluster.nobody.say("x"))
@@ -169,6 +174,18 @@ async def cancel_start(uri: str) -> dict[str, Any]:
     cancelled = await outcome(starting)
     say(note="given up")
     return {**cancelled, "threads": await threads_left()}
+
+
+async def start_again(uri: str) -> dict[str, Any]:
+    """Start once more, right after a start that was cancelled."""
+    client = ClusterRpcClient(uri=uri)
+    entering = asyncio.create_task(client.__aenter__())
+    await asyncio.sleep(0.1)
+    entering.cancel()
+    cancelled = await outcome(entering)
+    say(note="given up")
+    async with client:
+        return {**cancelled, "answer": await client.desk.say("again")}
 
 
 async def threads_left() -> list[str]:

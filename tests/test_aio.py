@@ -142,6 +142,11 @@ def test_errors_are_those_of_every_client(do: Callable[..., Any]) -> None:
     assert [one["error"] for one in do("errors")] == names
 
 
+def test_the_embedded_broker_can_be_called(program: JsonProcess) -> None:
+    """It is empty here, for it reaches no other process."""
+    assert program.ask(do="call_embedded")["answer"]["error"] == "UnknownService"
+
+
 def test_200_calls_are_in_flight_on_one_connection(
     begin: Callable[..., Doing], rabbitmq: Any, rabbitmq_uri: str
 ) -> None:
@@ -219,6 +224,19 @@ def test_a_cancelled_start_leaves_nothing_behind(program: JsonProcess, rabbitmq_
     answer = _meet_a_silent_broker(program, rabbitmq_uri, "cancel_start")
     assert answer["error"] == "CancelledError"
     assert answer["threads"] == []
+
+
+def test_a_client_is_started_again_right_after_a_start_that_was_cancelled(
+    program: JsonProcess, desk: ServiceContainer, rabbitmq_uri: str
+) -> None:
+    """What is left of the first start does not stop the second one."""
+    with TcpProxy(rabbitmq_uri) as proxy:
+        proxy.black_hole()
+        doing = Doing(program, do="start_again", uri=proxy.uri)
+        doing.wait_for("given up")
+        proxy.resume()
+        answer = doing.answer()
+    assert (answer["error"], answer["answer"]) == ("CancelledError", "again")
 
 
 def _meet_a_silent_broker(program: JsonProcess, uri: str, what: str) -> Any:

@@ -75,6 +75,34 @@ class Work:
             tell(loop, end, future, result, error)
 
 
+class _Attempt:
+    """One attempt to connect; when it is given up, what it comes to is undone."""
+
+    def __init__(self, connect: Callable[[], object], disconnect: Callable[[], object]) -> None:
+        self._connect = connect
+        self._disconnect = disconnect
+        self._lock = Lock()
+        self._is_connected = self._is_given_up = False
+
+    def run(self) -> None:
+        """Connect; called in a thread."""
+        self._connect()
+        with self._lock:
+            self._is_connected = True
+            is_given_up = self._is_given_up
+        if is_given_up:
+            self._disconnect()
+
+    def give_up(self) -> bool:
+        """Disconnect, now or as soon as it is connected, and do not wait for it; False when it is not connected."""
+        with self._lock:
+            self._is_given_up = True
+            is_connected = self._is_connected
+        if is_connected:
+            threads().spawn(self._disconnect)
+        return is_connected
+
+
 class AsyncClient(Generic[H]):
     """Starts and stops a client in threads: with ``async with``, or ``start`` and ``stop``."""
 
@@ -86,10 +114,12 @@ class AsyncClient(Generic[H]):
         raise NotImplementedError
 
     async def _connect(self, connect: Callable[[], object], disconnect: Callable[[], object]) -> H:
+        attempt = _Attempt(connect, disconnect)
         try:
-            await Work(connect).ask()
+            await Work(attempt.run).ask()
         except asyncio.CancelledError:
-            threads().spawn(disconnect)
+            if not attempt.give_up():
+                self._client._give_up()
             raise
         return self._handle()
 

@@ -47,13 +47,16 @@ class PendingCall:
             call.add_done_callback(self._arrive)
 
     def _send_again(self, up: "asyncio.Future[Any]") -> None:
-        if self.future.done() or up.cancelled():
+        if up.cancelled():
             return
-        try:
-            up.result()
-            self.send()
-        except Exception as exc:
-            end(self.future, None, exc)
+        error = up.exception()
+        if error is None and not self.future.done():
+            try:
+                self.send()
+            except Exception as exc:
+                error = exc
+        if error is not None:
+            end(self.future, None, error)
 
     def _arrive(self, call: RpcCall) -> None:
         """Pass the outcome on; called where it arrives, in the connection's reader."""

@@ -79,6 +79,7 @@ class Session:
         self.has_ended = False
         self.guard = self.backend.guard()
         self._is_starting = False
+        self._waiting = 0
         self._tried = self.backend.event()
         self._error: Exception | None = None
 
@@ -120,12 +121,23 @@ class Session:
         """
         with self.guard:
             is_first, self._is_starting = not self._is_starting, True
+            self._waiting += 1
         if is_first:
             self.backend.spawn(self._start)
-        if not self._tried.wait(timeout):
+        was_tried = self._tried.wait(timeout)
+        with self.guard:
+            self._waiting -= 1
+        if not was_tried:
             raise ConnectionLost(f"nothing was sent: the client is not connected yet, after {timeout:g} s")
         if self._error is not None:
             raise self._error
+
+    def give_up(self) -> None:
+        """End a start that somebody does not wait for any more, unless others do; does not wait."""
+        with self.guard:
+            is_wanted = self.is_up or self._waiting > 1
+        if not is_wanted:
+            self._end(self.resources.kill)
 
     def _start(self) -> None:
         try:
@@ -229,7 +241,11 @@ class Standalone(Generic[P]):
 
     def _keep(self) -> None:
         self._is_kept = True
-        self._connect()
+        try:
+            self._connect()
+        except BaseException:
+            self._is_kept = False
+            raise
 
     def _enter(self) -> None:
         with self._guard:
@@ -244,13 +260,25 @@ class Standalone(Generic[P]):
         with self._guard:
             self._blocks -= 1
             is_last = self._blocks <= 0 and not self._is_kept
-        if is_last:
-            self.stop()
+            session = self._detach() if is_last else None
+        if session is not None:
+            session.stop()
 
-    def stop(self) -> None:
-        """Disconnect; calls under way fail with ConnectionLost. The client may be started again."""
+    def _give_up(self) -> None:
+        """End a start under way that nobody waits for any more; does not wait."""
+        bound = self._bound
+        if bound is not None:
+            bound[0].give_up()
+
+    def _detach(self) -> Session | None:
+        """Give the session, which is the client's no more."""
         with self._guard:
             bound, self._bound = self._bound, None
             self._is_stopped, self._is_kept, self._blocks = True, False, 0
-        if bound is not None:
-            bound[0].stop()
+        return None if bound is None else bound[0]
+
+    def stop(self) -> None:
+        """Disconnect; calls under way fail with ConnectionLost. The client may be started again."""
+        session = self._detach()
+        if session is not None:
+            session.stop()
