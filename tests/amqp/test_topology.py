@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from kombu import Exchange, Queue, binding
 
+from rpcservice import Publisher
 from rpcservice.amqp.topology import check_declarables, declare, describe, exchange_name
 from rpcservice.errors import ChannelClosed
+from rpcservice.testing import dummy, entrypoint_hook
 
 every_link = pytest.mark.usefixtures("link_kind")
 
@@ -153,3 +155,27 @@ def test_an_exchange_is_named_by_itself_or_by_its_name() -> None:
 )
 def test_a_queue_is_described_with_what_it_is_bound_to(queue: Any, text: str) -> None:
     assert describe(queue) == text
+
+
+@every_link
+def test_what_goes_away_by_itself_is_declared_for_each_message(wire: Any, start: Any) -> None:
+    """A queue that expires, or that is deleted with its consumers, may be gone by the second message."""
+
+    class Sending:
+        name = "sending"
+        send = Publisher()
+
+        @dummy
+        def run(self, **options: Any) -> None:
+            self.send("x", mandatory=True, **options)
+
+    runner = start(Sending)
+    with entrypoint_hook(runner.service_map["sending"], "run") as send:
+        for queue in (
+            Queue("expiring", expires=60),
+            Queue("auto", auto_delete=True),
+            Queue("late", queue_arguments={"x-expires": 60000}),
+        ):
+            for _ in range(2):
+                send(routing_key=queue.name, declare=[queue])
+                wire.channel.delete_queue(queue.name)

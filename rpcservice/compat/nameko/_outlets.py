@@ -9,7 +9,7 @@ from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, connection
 from rpcservice.amqp.link import LinkChannel, Message
 from rpcservice.amqp.options import OPTIONS, Publication, PublishOptions
 from rpcservice.amqp.sender import ConfirmedSender
-from rpcservice.amqp.topology import Declarations, declare
+from rpcservice.amqp.topology import Declarations, declare, lasts
 from rpcservice.core.context import current_worker
 from rpcservice.core.extension import Host
 
@@ -91,12 +91,13 @@ class ServiceOutlet:
 
     def declare(self, entities: list[Any]) -> None:
         """Have exchanges and queues declared whenever the connection is set up; call it in ``setup``."""
-        self._declared = tuple(entities)
-        self._sender.declare(self._declare_all)
+        self._declared = tuple(filter(lasts, entities))
 
-    def _declare_all(self, channel: LinkChannel) -> None:
-        for entity in self._declared:
-            declare(channel, entity)
+        def declare_all(channel: LinkChannel) -> None:
+            for entity in entities:
+                declare(channel, entity)
+
+        self._sender.declare(declare_all)
 
     def publish(self, publisher: "Publisher", payload: Any, changes: dict[str, Any]) -> None:
         """Publish a message; gives control back when the broker has it."""
