@@ -214,8 +214,17 @@ class Codecs(Resource):
         return codec
 
     def for_type(self, content_type: str | None) -> Codec:
-        """Give the serializer for a content type that is accepted, else the default one."""
-        return self._accepted.get(content_type, self.default)
+        """Give the serializer for the answer to a request of that content type, accepted or not; else the default."""
+        codec = self._accepted.get(content_type)
+        return self._refused(content_type) if codec is None else codec
+
+    def _refused(self, content_type: str | None) -> Codec:
+        # Encoding does no harm, and the caller may well accept nothing but what it sends.
+        name = None if content_type is None else self._name_of(content_type)
+        try:
+            return self.default if name is None else self.named(name)
+        except (ConfigError, MissingExtra):
+            return self.default
 
     def decoder(self, accept: Iterable[str] | None = None) -> Decoder:
         """Give what decodes messages that need not come from a service of this framework.

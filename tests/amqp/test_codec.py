@@ -210,8 +210,22 @@ def test_consumers_accept_serializers_by_name_and_by_content_type(codecs: Callab
         decode(b"1", json_properties())
 
 
-def test_the_serializer_of_a_type_that_is_not_accepted_is_the_default(codecs: Callable[..., Codecs]) -> None:
+def test_an_answer_is_in_the_serializer_of_the_request_whether_accepted_or_not(codecs: Callable[..., Codecs]) -> None:
+    """The caller may accept no other."""
     made = codecs(ACCEPT=["json", "yaml"])
     assert made.for_type("application/x-yaml").name == "yaml"
+    assert made.for_type("application/x-python-serialize").name == "pickle"
+
+
+def test_an_answer_to_a_type_that_is_not_known_is_in_the_default(codecs: Callable[..., Codecs]) -> None:
+    made = codecs(ACCEPT=["json", "yaml"])
     assert made.for_type("text/plain") is made.default
     assert made.for_type(None) is made.default
+
+
+def test_an_answer_in_a_serializer_that_is_not_installed_is_in_the_default(
+    codecs: Callable[..., Codecs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "msgpack", None)
+    made = codecs(ACCEPT=["json"])
+    assert made.for_type("application/x-msgpack") is made.default

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from json_process import JsonProcess
-from nameko_process import nameko_shop
+from nameko_process import HERE, nameko_shop
 from our_services import OurShop
 from raw_caller import RawCaller, call_body
 from test_requests_on_the_wire import BAD
@@ -19,6 +19,7 @@ from rpcservice.testing import RabbitMQNode
 DEADLY: dict[str, dict[str, Any]] = {
     "no_reply_to": {"reply_to": None},
     "no_content_type": {"content_type": None},
+    "call_id_stack": {"application_headers": {"nameko.call_id_stack": 5}},
     "get_dependency": {"application_headers": {"nameko.trouble": "get_dependency"}},
     "worker_setup": {"application_headers": {"nameko.trouble": "worker_setup"}},
 }
@@ -54,6 +55,15 @@ def caller(rabbitmq_uri: str) -> Iterator[RawCaller]:
         yield raw
 
 
+@pytest.fixture
+def nameko_caller(rabbitmq_uri: str, namekos_python: str, tmp_path: Path) -> Iterator[JsonProcess]:
+    """nameko's standalone client."""
+    command = [namekos_python, str(HERE / "nameko_client.py"), rabbitmq_uri]
+    with JsonProcess(command, tmp_path / "client.log") as client:
+        client.wait_for(ready=True)
+        yield client
+
+
 def test_nameko_answers_nothing_that_it_cannot_decode(nameko: JsonProcess, caller: RawCaller) -> None:
     """The one answer that comes is that to the request after them."""
     for request in BAD.values():
@@ -61,7 +71,7 @@ def test_nameko_answers_nothing_that_it_cannot_decode(nameko: JsonProcess, calle
     assert caller.ask_for_json("nameko_shop.add", call_body(1)) == {"result": 2, "error": None}
 
 
-@pytest.mark.parametrize("name", DEADLY)
+@pytest.mark.parametrize("name", ["no_reply_to", "no_content_type", "call_id_stack", "get_dependency"])
 def test_nameko_dies_and_the_request_waits_for_its_next_victim(
     nameko: JsonProcess, caller: RawCaller, rabbitmq: RabbitMQNode, rabbitmq_uri: str, name: str
 ) -> None:
@@ -72,9 +82,8 @@ def test_nameko_dies_and_the_request_waits_for_its_next_victim(
         caller.reply(timeout=0.1)
 
 
-@pytest.mark.parametrize("name", AFTER_THE_REPLY)
-def test_nameko_dies_after_its_reply(nameko: JsonProcess, caller: RawCaller, name: str) -> None:
-    assert caller.ask_for_json("nameko_shop.add", call_body(1), **AFTER_THE_REPLY[name])["result"] == 2
+def test_nameko_dies_after_its_reply(nameko: JsonProcess, caller: RawCaller) -> None:
+    assert caller.ask_for_json("nameko_shop.add", call_body(1), **AFTER_THE_REPLY["worker_result"])["result"] == 2
     assert nameko.wait() != 0
 
 
@@ -104,3 +113,24 @@ def test_ours_goes_on_after_a_request_without_reply_to(
     caller.send("our_shop.add", call_body(1), reply_to=None)
     assert caller.ask_for_json("our_shop.add", call_body(2))["result"] == 3
     wait_until(lambda: rabbitmq.queues(rabbitmq_uri)["rpc-our_shop"]["messages"] == 0)
+
+
+@pytest.mark.usefixtures("ours")
+def test_ours_begins_a_call_stack_where_none_came(caller: RawCaller) -> None:
+    reply = caller.ask_for_json("our_shop.see_context", **DEADLY["call_id_stack"])
+    assert [call_id.rpartition(".")[0] for call_id in reply["result"]["call_id_stack"]] == ["our_shop.see_context"]
+
+
+@pytest.mark.usefixtures("ours")
+def test_a_nameko_caller_learns_that_its_serializer_is_not_accepted(nameko_caller: JsonProcess) -> None:
+    """It accepts no other than its own, so the answer has to be in that; nameko's service would leave it waiting."""
+    answer = nameko_caller.ask(op="call", service="our_shop", method="add", args=[1], serializer="yaml", timeout=5)
+    assert (answer["module"], answer["type"]) == ("nameko.exceptions", "MalformedRequest")
+    assert "is not accepted here" in answer["text"]
+
+
+@pytest.mark.usefixtures("ours")
+def test_a_nameko_caller_learns_what_went_wrong_in_a_hook(nameko_caller: JsonProcess) -> None:
+    for hook in ("get_dependency", "worker_setup", "worker_result"):
+        answer = nameko_caller.ask(op="call", service="our_shop", method="add", args=[1], context={"trouble": hook})
+        assert (answer["type"], answer["text"]) == ("RemoteError", f"RuntimeError trouble in {hook}")
