@@ -9,6 +9,9 @@ from rpcservice.cli.common import Command, nameko_option, stands_in_for_nameko
 from rpcservice.cli.run import patch
 from rpcservice.errors import MissingExtra
 
+# The command line has imported this package already, and nothing in it needs its assertions rewritten.
+_QUIET = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+
 
 @click.command(cls=Command, context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("arguments", nargs=-1, metavar="[PYTEST ARGUMENTS]...", type=click.UNPROCESSED)
@@ -28,4 +31,4 @@ def test(ctx: click.Context, arguments: Sequence[str]) -> None:
         raise MissingExtra("rpcservice test needs pytest; install it with: pip install pytest") from exc
     # By name, and so before the plugins of installed packages, which may import nameko.
     plugins = ["-p", "rpcservice.compat.nameko.testing.pytest"] if stands_in_for_nameko() else []
-    ctx.exit(pytest.main([*plugins, *arguments]))
+    ctx.exit(pytest.main([*plugins, *arguments, *_QUIET]))

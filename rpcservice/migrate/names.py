@@ -71,6 +71,7 @@ _OWN: Mapping[str, Mapping[str, str]] = {
         "UnserializableValueError": "rpcservice.UnserializableValueError",
         "deserialize_to_instance": "rpcservice.deserialize_to_instance",
     },
+    "nameko.utils": {"REDACTED": "rpcservice.REDACTED", "get_redacted_args": "rpcservice.get_redacted_args"},
     "nameko.amqp": {"UndeliverableMessage": "rpcservice.UndeliverableMessage"},
     "nameko.amqp.publish": {"UndeliverableMessage": "rpcservice.UndeliverableMessage"},
     "nameko.testing.services": {
@@ -102,6 +103,9 @@ _OWN: Mapping[str, Mapping[str, str]] = {
 _CONSTANT = "write its value, such as 'AMQP_URI', or read the setting's attribute, such as host.config.amqp_uri"
 _CONTEXT = "write a DependencyProvider whose get_dependency gives ctx.data.get(...)"
 _RETRY = "write the loop, or take a library for it"
+_AMQP = "use rpcservice.Publisher and consume, or kombu itself"
+_HEADERS = "context data travels by itself; ctx.context_data has it, and ctx.message.headers what came"
+_GREEN = "use eventlet.GreenPool, or the client's call_async"
 _INNER = "rpcservice's own are rpcservice.core.faults.error_to_data and error_from_data, which add a code"
 
 _STAYS: Mapping[str, Mapping[str, str]] = {
@@ -121,20 +125,23 @@ _STAYS: Mapping[str, Mapping[str, str]] = {
     "nameko.exceptions": dict.fromkeys(
         ("deserialize", "get_module_path", "registry", "safe_for_serialization", "serialize"), _INNER
     ),
-    "nameko.timer": {"Timer": "write an Entrypoint of your own, or use @timer, whose class is another one"},
-    "nameko.web.handlers": {
-        "HttpRequestHandler": "write an Entrypoint of your own, or use @http, whose class is another one"
-    },
+    "nameko.rpc": {"get_rpc_exchange": _AMQP},
+    "nameko.messaging": {"decode_from_headers": _HEADERS, "encode_to_headers": _HEADERS},
+    "nameko.standalone.events": {"get_event_exchange": _AMQP},
+    "nameko.amqp": {"get_connection": _AMQP, "get_producer": _AMQP},
+    "nameko.amqp.publish": {"Publisher": _AMQP, "get_connection": _AMQP, "get_producer": _AMQP},
+    "nameko.log_helpers": {"make_timing_logger": "time the block where it runs"},
     "nameko.web.server": {
         "BindAddress": "use rpcservice.config.parse_address",
         "parse_address": "use rpcservice.config.parse_address",
-        "WebServer": "put middleware and headers into a proxy, or an around_worker hook",
-        "WsgiApp": "put middleware and headers into a proxy, or an around_worker hook",
     },
-    "nameko.utils": {"import_from_path": "use importlib.import_module"},
+    "nameko.utils": {
+        "import_from_path": "use importlib.import_module",
+        "sanitize_url": "use rpcservice.config.hide_password",
+    },
+    "nameko.utils.concurrency": dict.fromkeys(("SpawningProxy", "SpawningSet", "fail_fast_imap"), _GREEN),
     "nameko.utils.retry": {"RetryDelay": _RETRY, "retry": _RETRY},
     "nameko.testing.rabbit": {"Client": "use rpcservice.testing.ManagementApi", "HTTPError": "catch ManagementError"},
-    "nameko.testing.services": {"Once": "use rpcservice.testing.once"},
     "nameko.testing.utils": {
         "DummyProvider": "use rpcservice.testing.FakeHost",
         "MockCallArgs": "use call.args and call.kwargs",
@@ -181,11 +188,10 @@ _STAYS: Mapping[str, Mapping[str, str]] = {
     ),
 }
 
-_SUBCLASS = "for a subclass, write an Entrypoint of your own, or go on with `rpcservice run --nameko`"
-_AMQP = "use rpcservice.Publisher and consume, or kombu itself"
+_SUBCLASS = "write an Entrypoint of your own, or go on with `rpcservice run --nameko`"
 _STUB = "calls are made through ServiceRpc, ClusterRpc or rpcservice.standalone"
-_HEADERS = "context data travels by itself; ctx.context_data has it, and ctx.message.headers what came"
 _WEBSOCKET = "use websocket_rpc, on_connect, on_disconnect and WebSocketHubProvider"
+_SERVER = "put middleware and headers into a proxy, or an around_worker hook"
 _COMMANDS = "the commands are rpcservice.cli.main, a click group"
 
 MISSING: Mapping[str, str] = {
@@ -199,14 +205,15 @@ MISSING: Mapping[str, str] = {
     "nameko.rpc.Rpc": _SUBCLASS,
     "nameko.rpc.RpcConsumer": _SUBCLASS,
     "nameko.rpc.ServiceProxy": _STUB,
-    "nameko.rpc.get_rpc_exchange": _AMQP,
     "nameko.events.EventHandler": _SUBCLASS,
     "nameko.messaging.Consumer": _SUBCLASS,
     "nameko.messaging.HeaderDecoder": _HEADERS,
     "nameko.messaging.HeaderEncoder": _HEADERS,
     "nameko.messaging.QueueConsumer": _SUBCLASS,
-    "nameko.messaging.decode_from_headers": _HEADERS,
-    "nameko.messaging.encode_to_headers": _HEADERS,
+    "nameko.timer.Timer": _SUBCLASS,
+    "nameko.web.handlers.HttpRequestHandler": _SUBCLASS,
+    "nameko.web.server.WebServer": _SERVER,
+    "nameko.web.server.WsgiApp": _SERVER,
     "nameko.web.server.HttpOnlyProtocol": "rpcservice has an HTTP server of its own; leave it out",
     "nameko.web.websocket.Connection": _WEBSOCKET,
     "nameko.web.websocket.WebSocketHub": _WEBSOCKET,
@@ -218,24 +225,11 @@ MISSING: Mapping[str, str] = {
     "nameko.standalone.rpc.ReplyListener": _STUB,
     "nameko.standalone.rpc.SingleThreadedReplyListener": "leave it out: one client serves any number of threads",
     "nameko.standalone.rpc.StandaloneProxyBase": _STUB,
-    "nameko.standalone.events.get_event_exchange": _AMQP,
     "nameko.serialization.setup": "name serializers under SERIALIZERS in the configuration",
-    "nameko.amqp.get_connection": _AMQP,
-    "nameko.amqp.get_producer": _AMQP,
-    "nameko.amqp.Publisher": _AMQP,
-    "nameko.amqp.publish.Publisher": _AMQP,
-    "nameko.amqp.publish.get_connection": _AMQP,
-    "nameko.amqp.publish.get_producer": _AMQP,
     "nameko.amqp.consume.Consumer": _AMQP,
-    "nameko.utils.REDACTED": "hide arguments where you log them; entrypoint.sensitive_arguments names them",
-    "nameko.utils.get_redacted_args": "hide arguments where you log them; entrypoint.sensitive_arguments names them",
-    "nameko.utils.sanitize_url": "use rpcservice.config.hide_password",
-    "nameko.utils.concurrency.SpawningProxy": "use eventlet.GreenPool, or RpcCall's call_async",
-    "nameko.utils.concurrency.SpawningSet": "use eventlet.GreenPool, or RpcCall's call_async",
-    "nameko.utils.concurrency.fail_fast_imap": "use eventlet.GreenPool, or RpcCall's call_async",
-    "nameko.log_helpers.make_timing_logger": "time the block where it runs",
     "nameko.cli.main": _COMMANDS,
     "nameko.cli.cli": _COMMANDS,
+    "nameko.testing.services.Once": "use rpcservice.testing.once",
     "nameko.testing.pytest": "remove it: rpcservice's pytest plugin is found by itself",
 }
 """Names that rpcservice does not have, with what to do instead."""

@@ -25,6 +25,20 @@ def test_the_exit_code_is_pytests(cli: Cli, folder: Path) -> None:
     assert cli("test", "-q", "-p", "no:cacheprovider", "test_it.py").returncode == 5
 
 
+def test_what_the_command_line_has_imported_is_not_warned_of(cli: Cli, folder: Path) -> None:
+    """pytest says that it cannot rewrite the assertions of what is imported already; ours have none."""
+    (folder / "test_it.py").write_text("def test_it(): pass\n")
+    result = cli("test", "-q", "-p", "no:cacheprovider", "-p", "rpcservice.cli.main", "-W", "error", "test_it.py")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 passed" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["-k", "one"], ["test_it.py::test_one"], ["--", "test_it.py::test_one"]])
+def test_all_arguments_are_pytests(arguments: list[str], cli: Cli, folder: Path) -> None:
+    (folder / "test_it.py").write_text("def test_one(): pass\ndef test_two(): pass\n")
+    assert "1 passed" in cli("test", "-q", "-p", "no:cacheprovider", *arguments, PYTHONWARNINGS="default").stdout
+
+
 def test_without_pytest_it_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rpcservice.cli.test.patch", lambda: None)
     monkeypatch.setitem(sys.modules, "pytest", None)
