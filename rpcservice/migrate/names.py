@@ -105,6 +105,7 @@ _CONTEXT = "write a DependencyProvider whose get_dependency gives ctx.data.get(.
 _RETRY = "write the loop, or take a library for it"
 _AMQP = "use rpcservice.Publisher and consume, or kombu itself"
 _HEADERS = "context data travels by itself; ctx.context_data has it, and ctx.message.headers what came"
+_CLI = "rpcservice.cli.main is the group of our own commands; write options of yours with click"
 _GREEN = "use eventlet.GreenPool, or the client's call_async"
 _INNER = "rpcservice's own are rpcservice.core.faults.error_to_data and error_from_data, which add a code"
 
@@ -128,7 +129,19 @@ _STAYS: Mapping[str, Mapping[str, str]] = {
     "nameko.rpc": {"get_rpc_exchange": _AMQP},
     "nameko.messaging": {"decode_from_headers": _HEADERS, "encode_to_headers": _HEADERS},
     "nameko.standalone.events": {"get_event_exchange": _AMQP},
-    "nameko.amqp": {"get_connection": _AMQP, "get_producer": _AMQP},
+    "nameko.amqp": {"get_connection": _AMQP, "get_producer": _AMQP, "verify_amqp_uri": _AMQP},
+    "nameko.cli": {"cli": _CLI},
+    "nameko.cli.main": {"main": _CLI, "setup_yaml_parser": _CLI},
+    "nameko.cli.click_arguments": {"argument_services": _CLI},
+    "nameko.cli.click_options": dict.fromkeys(
+        ("option_backdoor_port", "option_broker", "option_config_file", "option_define", "option_interface"), _CLI
+    ),
+    "nameko.cli.click_paramtypes": dict.fromkeys(
+        ("HOST_PORT", "HostPortParamType", "KEY_VAL", "KeyValParamType"), _CLI
+    ),
+    "nameko.cli.run": {"import_service": _CLI, "run": _CLI},
+    "nameko.cli.shell": {"make_nameko_helper": _CLI},
+    "nameko.cli.utils": dict.fromkeys(("import_services", "load_config", "setup_config", "setup_yaml_parser"), _CLI),
     "nameko.amqp.publish": {"Publisher": _AMQP, "get_connection": _AMQP, "get_producer": _AMQP},
     "nameko.log_helpers": {"make_timing_logger": "time the block where it runs"},
     "nameko.web.server": {
@@ -192,7 +205,6 @@ _SUBCLASS = "write an Entrypoint of your own, or go on with `rpcservice run --na
 _STUB = "calls are made through ServiceRpc, ClusterRpc or rpcservice.standalone"
 _WEBSOCKET = "use websocket_rpc, on_connect, on_disconnect and WebSocketHubProvider"
 _SERVER = "put middleware and headers into a proxy, or an around_worker hook"
-_COMMANDS = "the commands are rpcservice.cli.main, a click group"
 
 MISSING: Mapping[str, str] = {
     "nameko.config": "there is no global configuration: a service declares rpcservice.Config(), an extension reads "
@@ -225,10 +237,14 @@ MISSING: Mapping[str, str] = {
     "nameko.standalone.rpc.ReplyListener": _STUB,
     "nameko.standalone.rpc.SingleThreadedReplyListener": "leave it out: one client serves any number of threads",
     "nameko.standalone.rpc.StandaloneProxyBase": _STUB,
+    "nameko.serialization.SerializationConfig": "name serializers under SERIALIZERS in the configuration",
     "nameko.serialization.setup": "name serializers under SERIALIZERS in the configuration",
     "nameko.amqp.consume.Consumer": _AMQP,
-    "nameko.cli.main": _COMMANDS,
-    "nameko.cli.cli": _COMMANDS,
+    "nameko.cli.run.main": _CLI,
+    "nameko.cli.run.setup_backdoor": _CLI,
+    "nameko.cli.shell.ShellRunner": _CLI,
+    "nameko.cli.shell.main": _CLI,
+    "nameko.events.get_event_exchange": _AMQP,
     "nameko.testing.services.Once": "use rpcservice.testing.once",
     "nameko.testing.pytest": "remove it: rpcservice's pytest plugin is found by itself",
 }
@@ -237,6 +253,7 @@ MISSING: Mapping[str, str] = {
 FIXTURES: Mapping[str, str] = {
     "amqp_uri": "use rabbitmq_uri, or broker_uri for the embedded broker and RabbitMQ in turn",
     "empty_config": "use a mapping of your own",
+    "fast_teardown": "leave it out",
     "get_message_from_queue": "consume in a service, or use kombu with rabbitmq_uri",
     "mock_container": "use rpcservice.testing.FakeHost",
     "predictable_call_ids": "compare with ctx.call_id",

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 import pytest
+from nameko_names import NAMES
 
 import rpcservice
 import rpcservice.standalone
@@ -31,6 +32,24 @@ def test_what_only_the_compatibility_layer_has_keeps_its_path() -> None:
     stays = {path: target for path, target in TARGETS.items() if target.mend}
     assert stays
     assert all(target.path == f"{COMPAT}.{path}" for path, target in stays.items())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{module}.{name}"
+        for module, names in NAMES.items()
+        for name in names.split()
+        if module != "nameko.testing.pytest"
+    ],
+)
+def test_every_name_of_namekos_is_in_the_table(path: str) -> None:
+    assert path in TARGETS or path in MISSING
+
+
+def test_every_fixture_of_namekos_is_ours_too_or_in_the_table() -> None:
+    ours = {"container_factory", "runner_factory"}
+    assert set(NAMES["nameko.testing.pytest"].split()) - ours == set(FIXTURES)
 
 
 def test_a_name_is_there_or_missing() -> None:
