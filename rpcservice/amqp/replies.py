@@ -19,6 +19,9 @@ from rpcservice.errors import BrokerError, ChannelClosed, ConnectionLost, Method
 SWEEP_INTERVAL = 30.0
 """Seconds between looks for calls whose result nobody asks for."""
 
+A_MOMENT = 0.001
+"""Seconds after which a request is tried again that found its channel ended."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -223,6 +226,8 @@ class ReplyListener(Resource):
         call.correlation_id = message.properties["correlation_id"]
         while not self._try_to_send(message, call):
             call = call.renew()
+            # On threads, a channel may have ended that nobody has taken away yet.
+            self.backend.sleep(A_MOMENT)
             self.wait_until_up(call.deadline)
         return call
 

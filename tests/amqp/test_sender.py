@@ -10,6 +10,7 @@ from rpcservice.amqp.connection import AmqpConnection
 from rpcservice.amqp.link import Message, Returned
 from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.amqp.sender import ConfirmedSender
+from rpcservice.concurrency import Backend
 from rpcservice.core.resource import Resources
 from rpcservice.errors import (
     ChannelClosed,
@@ -66,11 +67,17 @@ class FakeConnection:
     def health(self) -> str | None:
         return self.reason
 
-    def open(self) -> FakeChannel:
-        channel = FakeChannel()
+    def make_channel(self) -> FakeChannel:
+        return FakeChannel()
+
+    def use(self, channel: FakeChannel) -> FakeChannel:
+        """Open the sender's channel: this one."""
         link: Any = type("FakeLink", (), {"channel": lambda self, confirms: channel})()
         self.managed.open(link)
         return channel
+
+    def open(self) -> FakeChannel:
+        return self.use(self.make_channel())
 
     def lose(self, failure: Exception) -> None:
         self.managed.current.on_closed(failure)
@@ -79,8 +86,8 @@ class FakeConnection:
 class Rig:
     """A sender, its connection and an open channel."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.host = FakeHost(config={"publish_timeout": 5, **settings})
+    def __init__(self, backend: Backend | None = None, **settings: Any) -> None:
+        self.host = FakeHost(config={"publish_timeout": 5, **settings}, backend=backend)
         self.connection = FakeConnection(self.host)
         resources: Resources = self.host.resources
         resources._known[AmqpConnection, KEY] = self.connection  # type: ignore[assignment]
@@ -340,8 +347,7 @@ def test_a_message_that_proves_too_large_while_it_waits_fails_alone(rig: Rig) ->
         return publish(given)
 
     channel.publish = refuse  # type: ignore[method-assign]
-    link: Any = type("FakeLink", (), {"channel": lambda self, confirms: channel})()
-    rig.connection.managed.open(link)
+    rig.connection.use(channel)
     assert wait() is failure
     assert channel.keys == ["a"]
     assert not rig.sender._mandatory

@@ -1,0 +1,109 @@
+"""ConfirmedSender where another thread may come between any two of its steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from test_sender import Rig, message
+
+from rpcservice.concurrency import threads
+from rpcservice.errors import ChannelClosed, ConnectionLost, PublishTimeout
+
+AHEAD = 0.05
+"""Seconds that a thread gets to run ahead of another one, if nothing keeps it from that."""
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig(backend=threads())
+
+
+@pytest.fixture
+def full_rig() -> Rig:
+    """A sender with room for one message, which is there."""
+    rig = Rig(backend=threads(), publish_buffer=1)
+    rig.send("first")
+    return rig
+
+
+def before(target: Any, name: str, act: Callable[[], object]) -> None:
+    """Have something happen in the moment before a method is called, once."""
+    method = getattr(target, name)
+
+    def wrapped(*args: Any) -> Any:
+        setattr(target, name, method)
+        act()
+        return method(*args)
+
+    setattr(target, name, wrapped)
+
+
+def test_a_confirm_may_come_before_its_message_is_in_the_table(rig: Rig) -> None:
+    publish = rig.channel.publish
+    confirming: list[Any] = []
+
+    def publish_and_confirm(given: Any) -> int:
+        sequence = publish(given)
+        confirming.append(rig.host.backend.spawn(rig.channel.on_confirm, sequence, False, True))
+        confirming[0].wait(AHEAD)
+        return sequence
+
+    rig.channel.publish = publish_and_confirm  # type: ignore[method-assign]
+    rig.sender.publish(message("a"), timeout=5)
+    assert confirming[0].wait(5)
+    assert not rig.sender._unconfirmed
+
+
+def test_a_confirm_that_comes_when_time_is_up_counts(rig: Rig) -> None:
+    before(rig.sender, "forget", lambda: rig.channel.on_confirm(1, False, True))
+    rig.sender.publish(message("a"), timeout=0.01)
+
+
+def test_a_channel_that_another_message_has_closed_fails_no_other(rig: Rig) -> None:
+    """It may be closed for a moment before the sender is told."""
+    failure = ChannelClosed(404, "NOT_FOUND - no exchange 'missing'")
+    rig.channel.failure = failure
+    rig.send("a")
+    rig.connection.lose(failure)
+    channel = rig.connection.open()
+    assert channel.keys == ["a"]
+    channel.on_confirm(1, False, True)
+    assert rig.outcomes == {"a": None}
+
+
+def test_what_waits_stays_in_order_when_the_new_channel_ends_too(rig: Rig) -> None:
+    rig.connection.lose(ConnectionLost())
+    rig.send("a", "b")
+    channel = rig.connection.make_channel()
+    channel.failure = ConnectionLost()
+    rig.connection.use(channel)
+    rig.connection.lose(ConnectionLost())
+    assert rig.connection.open().keys == ["a", "b"]
+
+
+def test_room_that_is_made_before_the_flag_is_lowered_is_seen(full_rig: Rig) -> None:
+    before(full_rig.sender._room, "clear", lambda: full_rig.channel.on_confirm(1, False, True))
+    with pytest.raises(PublishTimeout, match="no confirm within"):
+        full_rig.sender.publish(message("second"), timeout=AHEAD)
+    assert full_rig.channel.keys == ["first", "second"]
+
+
+def test_the_last_confirm_before_the_flag_is_lowered_ends_a_stop(full_rig: Rig) -> None:
+    before(full_rig.sender._room, "clear", lambda: full_rig.channel.on_confirm(1, False, True))
+    assert full_rig.host.backend.spawn(full_rig.sender.stop).wait(2)
+
+
+@pytest.mark.parametrize("end", ["confirm", "loss"])
+def test_who_waits_is_told_when_the_sender_is_free_again(rig: Rig, end: str) -> None:
+    """A log handler that sends messages has a lock of its own, which another thread may hold that wants the sender."""
+    is_free: list[bool] = []
+
+    def look(error: Exception | None) -> None:
+        is_free.append(rig.host.backend.spawn(rig.send, "other").wait(1))
+
+    rig.sender.send(message("a"), look)
+    if end == "confirm":
+        rig.channel.on_confirm(1, False, True)
+    else:
+        rig.connection.lose(ChannelClosed(403, "ACCESS_REFUSED"))
+    assert is_free == [True]
