@@ -111,7 +111,7 @@ class _Finder(ExtensionRules):
             return
         found = target_of_path(path)
         if found is not None and found[0].mend:
-            self.note(node, f"{path} comes from the compatibility layer", found[0].mend)
+            self.note(node, f"{path} goes on working, from the compatibility layer", found[0].mend)
         elif found is None:
             self.note(node, f"there is no {path}", MISSING.get(path, _UNKNOWN))
 

@@ -103,3 +103,48 @@ def test_show_config_leaves_their_keys_alone(cli: Cli) -> None:
     result = cli("show-config", "--nameko", "-d", "log_format=mine", "-d", EMBEDDED)
     assert (result.returncode, result.stdout) == (0, "log_format: mine\nAMQP_URI: memory://\n")
     assert cli("show-config", "-d", "log_format=mine").returncode == 2
+
+
+def test_call_and_emit_host_services_of_namekos(cli: Cli, folder: Path) -> None:
+    (folder / "both.py").write_text(
+        "from nameko.events import event_handler\n"
+        "from nameko.rpc import rpc\n"
+        "class Both:\n"
+        "    name = 'both'\n"
+        "    @rpc\n"
+        "    def add(self, a, b): return a + b\n"
+        "    @event_handler('payments', 'paid')\n"
+        "    def hear(self, payload): print('heard', payload)\n"
+    )
+    called = cli("call", "--nameko", "both.add", "[1, 2]", "--run", "both")
+    assert (called.returncode, called.stdout, called.stderr) == (0, "3\n", "")
+    sent = cli("emit", "--nameko", "payments", "paid", "7", "--run", "both")
+    assert (sent.returncode, sent.stderr) == (0, "")
+    assert sent.stdout.splitlines() == ["heard 7", "sent: payments paid", "handled: both.hear"]
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("fleet/theirs", "there is no module 'fleet/theirs' here; is the file fleet/theirs.py meant?"),
+        ("fleet.nothing", "there is no module 'fleet.nothing' here"),
+        ("fleet", "fleet has no service"),
+        ("fleet.theirs:Nobody", "module 'fleet.theirs' has no 'Nobody'; its services are: Theirs"),
+        ("fleet.theirs:timer", "fleet.theirs:timer is a method; a service is a class"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(target: str, message: str, cli: Cli) -> None:
+    result = cli("run", "--nameko", target, "-d", EMBEDDED)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-2].startswith(f"Error: {message}")
+
+
+def test_a_file_may_be_named_too(start: Start) -> None:
+    start("run", "--nameko", "fleet/theirs.py", "-d", EMBEDDED).wait_for("Service theirs")
+
+
+def test_several_modules_and_classes_run_together(start: Start, folder: Path) -> None:
+    (folder / "fleet" / "more.py").write_text(THEIRS.replace("theirs", "more").replace("Theirs", "More"))
+    running = start("run", "--nameko", "fleet.theirs", "fleet.more:More", "-d", EMBEDDED)
+    running.wait_for("Ctrl-C stops.")
+    assert [line for line in running.out if line.startswith("Service ")] == ["Service theirs", "Service more"]

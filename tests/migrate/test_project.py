@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_rest_goes_on(put: Put) -> No
 
 def test_findings_have_the_lines_of_what_is_on_disk(put: Put) -> None:
     put("shop.py", "import nameko.rpc\nfrom nameko.testing.utils import get_extension, ResourcePipeline\n")
-    place = "comes from the compatibility layer"
+    place = "goes on working, from the compatibility layer"
     (before,) = migrate([Path()], writes=False).findings
     (after,) = migrate([Path()], writes=True).findings
     assert (before.line, after.line) == (2, 3)
