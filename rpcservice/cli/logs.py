@@ -11,6 +11,8 @@ from rpcservice.errors import ConfigError, MissingExtra
 if TYPE_CHECKING:
     from rpcservice.config import Settings
 
+ACCESS_LOG = "rpcservice.web.access"
+"""The logger that has a line for each HTTP request, at level INFO."""
 _WORKER = ("service", "method", "call_id")
 
 
@@ -64,6 +66,8 @@ def set_up(settings: "Settings", *, level: int = logging.INFO) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(json_formatter() if settings.log_format == "json" else LineFormatter())
         logging.basicConfig(level=level, handlers=[handler], force=True)
+        # A line for each request costs more than many a request; who wants them says so, by LOGGING or --debug.
+        logging.getLogger(ACCESS_LOG).setLevel(level if level <= logging.DEBUG else logging.WARNING)
     _name_calls()
 
 

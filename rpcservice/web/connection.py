@@ -291,7 +291,7 @@ class Connection:
         self._is_answered = True
         if self._head is None or not self._head.keep_alive or not self._config.http_keep_alive:
             self.is_closing = True
-        if _access_log.isEnabledFor(logging.DEBUG):
+        if _access_log.isEnabledFor(logging.INFO):
             self._note_access(answer)
 
     def _lose(self, error: Exception) -> None:
@@ -373,7 +373,7 @@ class Connection:
     def _note_access(self, answer: Answer) -> None:
         head = self._head
         request_line = f"{head.method} {head.raw_path}" if head is not None else "-"
-        _access_log.debug('%s "%s" %d %s', self.stream.peer[0], request_line, answer.status, answer.call_id or "-")
+        _access_log.info('%s "%s" %d %s', self.stream.peer[0], request_line, answer.status, answer.call_id or "-")
 
 
 @lru_cache(maxsize=2)

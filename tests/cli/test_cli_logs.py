@@ -25,9 +25,10 @@ class Orders:
 
 @pytest.fixture(autouse=True)
 def restored(own_logging: None) -> Iterator[None]:
-    """The handlers of this module's own logger are undone too."""
+    """The handlers of this module's own logger are undone too, and the level of the access log."""
     yield
     logging.getLogger("shop.orders").handlers.clear()
+    logging.getLogger(logs.ACCESS_LOG).setLevel(logging.NOTSET)
 
 
 def dict_config(**loggers: Any) -> dict[str, Any]:
@@ -66,6 +67,17 @@ def test_debug_lines_come_when_they_are_asked_for(capsys: pytest.CaptureFixture[
     logs.set_up(Settings(), level=logging.DEBUG)
     log.debug("shown")
     assert [line.rpartition(" ")[2] for line in capsys.readouterr().err.splitlines()] == ["shown"]
+
+
+@pytest.mark.parametrize(("level", "is_written"), [(logging.INFO, False), (logging.DEBUG, True)])
+def test_http_requests_have_lines_when_they_are_asked_for(level: int, is_written: bool) -> None:
+    logs.set_up(Settings(), level=level)
+    assert logging.getLogger(logs.ACCESS_LOG).isEnabledFor(logging.INFO) is is_written
+
+
+def test_logging_of_ones_own_has_lines_for_http_requests() -> None:
+    logs.set_up(Settings(logging=dict_config(root={"handlers": ["plain"], "level": "INFO"})))
+    assert logging.getLogger(logs.ACCESS_LOG).isEnabledFor(logging.INFO)
 
 
 def test_json_lines_hold_the_call(

@@ -461,6 +461,6 @@ def test_a_connection_in_use_makes_no_room(
 
 
 def test_access_is_logged_on_demand(plain: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG, "rpcservice.web.access"):
+    with caplog.at_level(logging.INFO, "rpcservice.web.access"):
         plain.get("/ok")
     assert '"GET /ok" 200 plain.ok.' in caplog.text

@@ -8,6 +8,7 @@ _HOMES = {
     "rpcservice.core.container": "nameko.containers",
     "rpcservice.core.runner": "nameko.runners",
     "rpcservice.core.worker": "nameko.containers",
+    "rpcservice.web.access": "nameko.web.server",
     "rpcservice.web.server": "nameko.web.server",
 }
 
