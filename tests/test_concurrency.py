@@ -8,8 +8,10 @@ import threading
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
-from rpcservice.concurrency import Backend, ThreadBackend, green, threads
+from rpcservice.concurrency import Backend, ThreadBackend, for_clients, green, threads
+from rpcservice.concurrency.thread import FEW_TIMERS
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -113,6 +115,113 @@ def test_a_planned_call_can_be_called_off(backend: Backend) -> None:
     assert later.wait(5)
     assert not called_off.is_set()
     timer.cancel()
+
+
+def test_planned_calls_come_in_the_order_of_their_times(backend: Backend) -> None:
+    order: list[int] = []
+    done = backend.event()
+    backend.call_later(0.03, done.set)
+    for number in (2, 1, 0):
+        backend.call_later(0.001 + 0.005 * number, order.append, number)
+    assert done.wait(5)
+    assert order == [0, 1, 2]
+
+
+def test_an_owner_may_enter_a_guard_again(backend: Backend) -> None:
+    guard = backend.guard()
+    with guard, guard:
+        pass
+    with guard:
+        pass
+
+
+def test_a_guard_keeps_other_threads_out() -> None:
+    backend, entered, inside = threads(), threading.Event(), threading.Event()
+    guard = backend.guard()
+
+    def enter() -> None:
+        entered.set()
+        with guard:
+            inside.set()
+
+    with guard:
+        task = backend.spawn(enter)
+        assert entered.wait(5)
+        assert not inside.wait(0.01)
+    assert task.wait(5)
+    assert inside.is_set()
+
+
+def clock_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "rpcservice-clock"]
+
+
+def test_all_planned_calls_of_a_thread_backend_share_one_thread_that_ends_with_them() -> None:
+    before, backend, done = len(clock_threads()), threads(), threading.Event()
+    for number in range(50):
+        backend.call_later(0.001 * number, len, ())
+    backend.call_later(0.06, done.set)
+    assert len(clock_threads()) == before + 1
+    assert done.wait(5)
+    wait_until(lambda: len(clock_threads()) == before, "the end of the clock")
+    backend.call_later(0.001, done.clear)
+    wait_until(lambda: not done.is_set(), "a call that is planned after that")
+
+
+def test_a_planned_call_of_threads_that_fails_is_logged_and_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    backend, done = threads(), threading.Event()
+    backend.call_later(0, int, "no number")
+    backend.call_later(0.001, done.set)
+    assert done.wait(5)
+    assert "a planned call failed" in caplog.text
+
+
+def test_calls_that_were_called_off_are_not_kept_by_threads() -> None:
+    backend = threads()
+    kept = backend.call_later(3600, len, ())
+    for _ in range(1000):
+        backend.call_later(3600, len, ()).cancel()
+    assert len(backend._clock._timers) <= 2 * FEW_TIMERS
+    kept.cancel()
+
+
+def test_greenlets_are_at_home_in_their_thread_and_threads_everywhere() -> None:
+    from eventlet.patcher import original
+
+    backend, found = green(), []
+    real, done = original("threading"), threading.Event()
+
+    def look() -> None:
+        found.extend([backend.is_home(), threads().is_home()])
+        backend.post(done.set)
+
+    real.Thread(target=look, daemon=True).start()
+    assert done.wait(5)
+    assert found == [False, True]
+    assert (backend.is_home(), threads().is_home()) == (True, True)
+
+
+def test_clients_get_greenlets_in_a_patched_process() -> None:
+    assert for_clients() is green()
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("", "threads threads"),
+        ("import eventlet", "threads threads"),
+        ("import eventlet; eventlet.monkey_patch(thread=False)", "threads threads"),
+        ("import eventlet; eventlet.monkey_patch()", "eventlet eventlet"),
+        ("from rpcservice.concurrency import green; green()", "threads eventlet"),
+    ],
+)
+def test_the_backend_of_clients_depends_on_the_process(code: str, names: str) -> None:
+    """The second one is for a broker in the process itself."""
+    look = (
+        "from rpcservice.concurrency import for_clients; print(for_clients().name, for_clients(is_embedded=True).name)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", f"{code}\n{look}"]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout == f"{names}\n"
 
 
 def test_sleeping_lets_others_run(backend: Backend) -> None:
