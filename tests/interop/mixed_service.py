@@ -1,4 +1,7 @@
-"""Run as ``mixed_service.py FRAMEWORK URI INSTANCE``: one service, as nameko's Python runs it and as ours does."""
+"""Run as ``mixed_service.py FRAMEWORK URI INSTANCE``: one service, as nameko's Python runs it and as ours does.
+
+FRAMEWORK is nameko, ours, or drop-in: what is written for nameko, run by us.
+"""
 # ruff: noqa: E402, for eventlet has to patch before anything else is imported
 
 import sys
@@ -11,6 +14,10 @@ if FRAMEWORK == "nameko":
     eventlet.monkey_patch()
 else:
     import rpcservice.testing.patch  # noqa: F401, patches as well
+if FRAMEWORK == "drop-in":
+    from rpcservice.compat import nameko
+
+    nameko.install()
 
 import json
 import logging
@@ -21,7 +28,7 @@ from kombu import Exchange, Queue
 
 CONFIG = {"AMQP_URI": URI, "PREFETCH_COUNT": 1, "max_workers": 1}
 
-if FRAMEWORK == "nameko":
+if FRAMEWORK != "ours":
     import nameko_both
     from nameko.events import BROADCAST, SERVICE_POOL, SINGLETON, EventDispatcher, EventHandler, event_handler
     from nameko.messaging import Publisher, consume

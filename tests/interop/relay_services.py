@@ -1,19 +1,27 @@
-"""Run by nameko's own Python: ``relay_services.py URI NAME``, a service that passes a call on along a path."""
+"""Run as ``relay_services.py URI NAME``, a service of nameko's that passes a call on along a path.
+
+``relay_drop_in`` is run by our Python, without nameko.
+"""
 # ruff: noqa: E402, for eventlet has to patch before anything else is imported
+
+import sys
 
 import eventlet
 
+URI, NAME = sys.argv[1:]
 eventlet.monkey_patch()
+if NAME == "relay_drop_in":
+    from rpcservice.compat import nameko
+
+    nameko.install()
 
 import json
 import logging
-import sys
 
 import nameko_both
 from nameko.extensions import DependencyProvider
 from nameko.rpc import rpc
 
-URI, NAME = sys.argv[1:]
 CONFIG = {"AMQP_URI": URI}
 nameko_both.setup(CONFIG)
 
@@ -28,6 +36,7 @@ class Relay:
     context = Context()
     relay_2 = nameko_both.ServiceRpc("relay_2")
     relay_3 = nameko_both.ServiceRpc("relay_3")
+    relay_drop_in = nameko_both.ServiceRpc("relay_drop_in")
     relay_ours = nameko_both.ServiceRpc("relay_ours")
 
     @rpc

@@ -52,18 +52,18 @@ def _payloads(instances: list[JsonProcess], handler: str) -> list[Any]:
 
 
 @in_both_orders
-def test_both_declare_the_same_and_both_get_work(
+def test_all_declare_the_same_and_all_get_work(
     start: Start, frameworks: tuple[str, str], rpc: Any, dispatch: Any, rabbitmq: RabbitMQNode, rabbitmq_uri: str
 ) -> None:
     """The broker refuses whoever declares a queue or an exchange otherwise than it is."""
     instances = start(frameworks[0])
     before = _declared(rabbitmq, rabbitmq_uri)
-    instances += start(frameworks[1])
+    instances += start(frameworks[1], "drop-in")
     assert _declared(rabbitmq, rabbitmq_uri) == before
     queues = rabbitmq.queues(rabbitmq_uri)
-    assert {name: queues[name]["consumers"] for name in SHARED_QUEUES} == dict.fromkeys(SHARED_QUEUES, 2)
+    assert {name: queues[name]["consumers"] for name in SHARED_QUEUES} == dict.fromkeys(SHARED_QUEUES, 3)
     calls = [rpc.mixed.who.call_async() for _ in range(20)]
-    assert {call.result() for call in calls} == {"nameko", "ours"}
+    assert {call.result() for call in calls} == {"nameko", "ours", "drop-in"}
     for number in range(20):
         for handler in COMPETING:
             dispatch("mixed", handler, number)

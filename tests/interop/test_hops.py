@@ -1,8 +1,9 @@
-"""Context data through services of nameko 2, of nameko 3 and of ours, in any order."""
+"""Context data through services of nameko 2, of nameko 3, of ours, and of nameko's run by us, in any order."""
 
 import datetime
 import decimal
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -22,6 +23,7 @@ ORDERS = [
     ("relay_2", "relay_ours", "relay_3", "relay_ours"),
     ("relay_3", "relay_ours", "relay_2", "relay_ours"),
     ("relay_ours", "relay_2", "relay_3", "relay_ours"),
+    ("relay_2", "relay_drop_in", "relay_3", "relay_drop_in", "relay_ours"),
 ]
 in_any_order = pytest.mark.parametrize("path", ORDERS, ids="-".join)
 
@@ -36,6 +38,7 @@ class Relay:
     context = Context()
     relay_2 = ServiceRpc("relay_2", timeout=15)
     relay_3 = ServiceRpc("relay_3", timeout=15)
+    relay_drop_in = ServiceRpc("relay_drop_in", timeout=15)
     relay_ours = ServiceRpc("relay_ours", timeout=15)
 
     @rpc
@@ -47,12 +50,17 @@ class Relay:
 
 @pytest.fixture(scope="module")
 def caller(rabbitmq: RabbitMQNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawCaller]:
-    """All three relays run."""
+    """All relays run."""
     uri, folder = rabbitmq.vhost(), tmp_path_factory.mktemp("relays")
     with ExitStack() as stack:
-        for version in (2, 3):
-            command = [nameko_python(version), str(HERE / "relay_services.py"), uri, f"relay_{version}"]
-            relay = stack.enter_context(JsonProcess(command, folder / f"{version}.log"))
+        pythons = {"relay_2": nameko_python(2), "relay_3": nameko_python(3), "relay_drop_in": sys.executable}
+        relays = [
+            stack.enter_context(
+                JsonProcess([python, str(HERE / "relay_services.py"), uri, name], folder / f"{name}.log")
+            )
+            for name, python in pythons.items()
+        ]
+        for relay in relays:
             relay.wait_for(ready=True)
         runner = ServiceRunner({"AMQP_URI": uri})
         runner.add_service(Relay)
