@@ -269,7 +269,7 @@ class Publisher(DependencyProvider):
         options = self._options.changed(changes)
         if options.declare:
             seconds = self.host.config.publish_timeout if options.timeout is None else options.timeout
-            self._declarations.ensure(options.declare, 0 if options.retries == 0 else seconds)
+            self._declarations.ensure(options.declare, seconds, may_wait=options.retries != 0)
         return options
 
     def get_dependency(self, ctx: WorkerContext) -> Callable[..., None]:

@@ -122,12 +122,13 @@ class Declarations(Resource):
         self._declared_on: LinkChannel | None = None
         self._declared: set[str] = set()
 
-    def ensure(self, entities: Iterable[Declarable], seconds: float) -> None:
-        """Have entities declared: those that have not been since the connection is there, or may be gone again.
+    def ensure(self, entities: Iterable[Declarable], seconds: float, *, may_wait: bool = True) -> None:
+        """Have entities declared, those that have not been since the connection is there.
 
         Args:
             entities: Exchanges and queues.
-            seconds: How long to wait for the connection.
+            seconds: How long to wait for the channel.
+            may_wait: Wait for a connection that is lost to come back.
 
         Raises:
             ConnectionLost: The connection did not come back in time.
@@ -137,19 +138,16 @@ class Declarations(Resource):
             if self._channel is None:
                 managed = ManagedChannel(self.connection, "declarations", on_open=lambda channel: None)
                 self._channel = self.connection.add_channel(managed)
-            channel = self._channel.wait(monotonic() + seconds)
+        is_there = may_wait or self.connection.link is not None
+        channel = self._channel.wait(monotonic() + (seconds if is_there else 0))
+        with self._lock:
             if channel is not self._declared_on:
                 self._declared_on, self._declared = channel, set()
             for entity in entities:
                 mark = _mark(entity)
-                if mark not in self._declared or not lasts(entity):
+                if mark not in self._declared:
                     declare(channel, entity)
                     self._declared.add(mark)
-
-
-def lasts(entity: Declarable) -> bool:
-    """Say whether what is declared once is there until somebody deletes it."""
-    return bool(entity.can_cache_declaration) and getattr(entity, "expires", None) is None
 
 
 def _mark(entity: Declarable) -> str:

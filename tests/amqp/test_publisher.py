@@ -149,6 +149,14 @@ def test_one_call_may_declare_what_it_needs(publishing: Any, wire: Any) -> None:
 
 
 @every_link
+def test_one_call_may_declare_what_it_needs_without_retries(publishing: Any, wire: Any) -> None:
+    """The channel for it is opened then, which is no connection that is lost."""
+    publish = publishing(Publisher(retry=False))
+    publish(1, routing_key="incoming", declare=[Queue("incoming")])
+    assert wire.channel.get("incoming", no_ack=True).body == b"1"
+
+
+@every_link
 def test_what_one_call_declares_is_declared_once(publishing: Any, wire: Any) -> None:
     publish = publishing(Publisher(ORDERS))
     publish(1, routing_key="new", declare=[Queue("incoming", ORDERS, routing_key="new")])

@@ -105,7 +105,7 @@ class ServiceOutlet:
         entities = [entity for entity in publisher.declare if entity not in self._declared]
         if entities or options.declare:
             seconds = self._host.config.publish_timeout if options.timeout is None else options.timeout
-            self._declarations.ensure((*entities, *options.declare), 0 if options.retries == 0 else seconds)
+            self._declarations.ensure((*entities, *options.declare), seconds, may_wait=options.retries != 0)
         if options.mandatory and not options.use_confirms:
             warnings.warn(
                 "a mandatory message that no queue takes is noticed only with use_confirms=True", stacklevel=3
