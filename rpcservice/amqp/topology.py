@@ -123,7 +123,7 @@ class Declarations(Resource):
         self._declared: set[str] = set()
 
     def ensure(self, entities: Iterable[Declarable], seconds: float, *, may_wait: bool = True) -> None:
-        """Have entities declared, those that have not been since the connection is there.
+        """Have entities declared: those that have not been since the connection is there, or may be gone again.
 
         Args:
             entities: Exchanges and queues.
@@ -145,9 +145,14 @@ class Declarations(Resource):
                 self._declared_on, self._declared = channel, set()
             for entity in entities:
                 mark = _mark(entity)
-                if mark not in self._declared:
+                if mark not in self._declared or not lasts(entity):
                     declare(channel, entity)
                     self._declared.add(mark)
+
+
+def lasts(entity: Declarable) -> bool:
+    """Say whether what is declared once is there until somebody deletes it."""
+    return bool(entity.can_cache_declaration) and getattr(entity, "expires", None) is None
 
 
 def _mark(entity: Declarable) -> str:
