@@ -192,6 +192,52 @@ def unconfirmed(dispatch: Any) -> int:
     return len(sender._unconfirmed) + len(sender._again) + len(sender._mandatory)
 
 
+def embedded(count: str) -> dict[str, Any]:
+    """Host a service on the embedded broker, on greenlets of this thread, and call it from here and from others."""
+    from rpcservice import event_handler, rpc, run_services
+    from rpcservice.concurrency import green
+
+    heard: list[Any] = []
+
+    class Desk:
+        name = "desk"
+
+        @rpc
+        def say(self, text: Any) -> Any:
+            return text
+
+        @event_handler("office", "opened")
+        def hear(self, payload: Any) -> None:
+            heard.append(payload)
+            if len(heard) == int(count):
+                all_heard.set()
+
+    config = {"AMQP_URI": "memory://"}
+    backend = green()
+    all_heard = backend.event()
+    with run_services(Desk, config=config):
+        with ClusterRpcClient(config) as cluster:
+            here = cluster.desk.say("here")
+            home = cluster._provider._client._use()[0].backend.name
+        elsewhere: list[Any] = []
+        client, dispatch = ClusterRpcClient(config), event_dispatcher(config)
+
+        def work(number: int) -> Iterable[Any]:
+            dispatch("office", "opened", number)
+            yield client.desk.say(number)
+
+        def call() -> None:
+            elsewhere.extend(in_threads(int(count), work))
+            client.stop()
+            dispatch.stop()
+            backend.post(done.set)
+
+        done = backend.event()
+        threading.Thread(target=call, daemon=True).start()
+        is_done = done.wait(LIMIT) and all_heard.wait(LIMIT)
+    return {"here": here, "home": home, "done": is_done, "elsewhere": sorted(elsewhere), "heard": sorted(heard)}
+
+
 # Forks
 
 

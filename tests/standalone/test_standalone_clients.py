@@ -24,6 +24,7 @@ from rpcservice import (
     ServiceRpcProxy,
     UnknownService,
 )
+from rpcservice.concurrency import green
 from rpcservice.config import Settings, make_settings
 from rpcservice.standalone.session import BROKER_WAIT, client_settings
 
@@ -296,6 +297,34 @@ def test_a_proxy_keeps_its_client(desk: type[Desk], config: dict[str, Any]) -> N
     gc.collect()
     assert cluster.desk.say("a") == "a"
     cluster._provider._client.stop()
+
+
+# Threads and greenlets
+
+
+def test_a_client_in_a_patched_process_runs_on_greenlets(client: ClusterRpcClient) -> None:
+    client.start()
+    assert client._use()[0].backend is green()
+
+
+def test_greenlets_of_one_thread_serve_no_other(client: ClusterRpcClient) -> None:
+    from eventlet.patcher import original
+
+    cluster = client.start()
+    errors: list[str] = []
+    done = green().event()
+
+    def call() -> None:
+        try:
+            cluster.desk.say("a")
+        except ConfigError as exc:
+            errors.append(str(exc))
+        backend.post(done.set)
+
+    backend = green()
+    original("threading").Thread(target=call, daemon=True).start()
+    assert done.wait(10)
+    assert errors and "make a client for each such thread" in errors[0]
 
 
 # Settings

@@ -97,6 +97,13 @@ def test_events_of_many_threads_are_confirmed_and_arrive_once(
     assert sorted(payloads(desk)) == [[number, turn] for number in range(THREADS) for turn in range(50)]
 
 
+def test_threads_reach_services_on_the_embedded_broker_of_their_process(run_program: Run) -> None:
+    """In the thread that runs the services, a client runs on greenlets beside them."""
+    numbers = list(range(8))
+    answer = run_program("embedded", 8)
+    assert answer == {"here": "here", "home": "eventlet", "done": True, "elsewhere": numbers, "heard": numbers}
+
+
 # Forks
 
 
