@@ -16,11 +16,17 @@ _HOMES = {
 def connect() -> None:
     """Put nameko's loggers above ours; records keep the names of our loggers."""
     for ours, theirs in _HOMES.items():
-        logging.getLogger(ours).parent = logging.getLogger(theirs)
+        _put_below(ours, theirs)
 
 
 def disconnect() -> None:
     """Put our loggers back below each other."""
     for ours in _HOMES:
-        logging.getLogger(ours).parent = logging.getLogger("rpcservice")
-    logging.getLogger("rpcservice").parent = logging.getLogger()
+        _put_below(ours, "rpcservice" if ours != "rpcservice" else None)
+
+
+def _put_below(name: str, parent: str | None) -> None:
+    logger = logging.getLogger(name)
+    logger.parent = logging.getLogger(parent)
+    # Loggers remember which levels they pass on; this makes them forget.
+    logger.setLevel(logger.level)
