@@ -9,7 +9,7 @@ from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, connection
 from rpcservice.amqp.link import LinkChannel, Message
 from rpcservice.amqp.options import OPTIONS, Publication, PublishOptions
 from rpcservice.amqp.sender import ConfirmedSender
-from rpcservice.amqp.topology import Declarations, declare, lasts
+from rpcservice.amqp.topology import Declarations, declare, exchange_name, lasts
 from rpcservice.core.context import current_worker
 from rpcservice.core.extension import Host
 
@@ -52,6 +52,10 @@ def find_outlet(publisher: "Publisher") -> "ServiceOutlet | None":
     return ServiceOutlet(container, key) if is_connected else None
 
 
+_ADDRESS = frozenset(("correlation_id", "exchange", "extra_headers", "mandatory", "routing_key"))
+"""What requests and events of services give for each message, and nothing else."""
+
+
 class _Options:
     """The options of a publisher, made once as long as they stay the same.
 
@@ -61,16 +65,44 @@ class _Options:
 
     def __init__(self, codecs: Codecs) -> None:
         self._codecs = codecs
-        self._given: Mapping[str, Any] | None = None
+        self._seen: Any = None
         self._made: PublishOptions
 
-    def of(self, publisher: "Publisher", changes: Mapping[str, Any]) -> PublishOptions:
-        """Give the options of one message."""
-        given = publisher.options()
-        if given != self._given:
-            self._made = PublishOptions(self._codecs, given, OPTIONS, "a Publisher")
-            self._given = given
-        return self._made.changed(changes)
+    def message(self, publisher: "Publisher", payload: Any, changes: dict[str, Any]) -> Publication:
+        """Make a message, with the options of its publisher and changes to them."""
+        seen = publisher.attributes()
+        if self._seen != (seen, publisher.publish_kwargs):
+            self._made = PublishOptions(self._codecs, publisher.options(), OPTIONS, "a Publisher")
+            self._seen = (seen, dict(publisher.publish_kwargs))
+        if changes.keys() <= _ADDRESS:
+            return self._addressed(payload, **changes)
+        options = self._made.changed(changes)
+        return options.message(options.exchange, options.routing_key, payload, {})
+
+    def _addressed(
+        self,
+        payload: Any,
+        *,
+        exchange: Any = None,
+        routing_key: str | None = None,
+        mandatory: bool | None = None,
+        correlation_id: str | None = None,
+        extra_headers: Mapping[str, Any] | None = None,
+    ) -> Publication:
+        """Make a message without options of its own, which are a copy for each."""
+        options = self._made
+        key = options.routing_key if routing_key is None else routing_key
+        if not isinstance(key, str):
+            raise TypeError(f"routing_key={key!r}: types of events and routing keys are texts")
+        name = options.exchange if exchange is None else exchange_name(exchange)
+        message = options.message(name, key, payload, {})
+        if mandatory is not None:
+            message.mandatory = mandatory
+        if correlation_id is not None:
+            message.properties["correlation_id"] = correlation_id
+        if extra_headers:
+            message.headers.update(extra_headers)
+        return message
 
 
 class ServiceOutlet:
@@ -101,16 +133,17 @@ class ServiceOutlet:
 
     def publish(self, publisher: "Publisher", payload: Any, changes: dict[str, Any]) -> None:
         """Publish a message; gives control back when the broker has it."""
-        options = self._options.of(publisher, changes)
+        message = self._options.message(publisher, payload, changes)
+        options = message.options
         entities = [entity for entity in publisher.declare if entity not in self._declared]
         if entities or options.declare:
             seconds = self._host.config.publish_timeout if options.timeout is None else options.timeout
             self._declarations.ensure((*entities, *options.declare), seconds, may_wait=options.retries != 0)
-        if options.mandatory and not options.use_confirms:
+        if message.mandatory and not options.use_confirms:
             warnings.warn(
                 "a mandatory message that no queue takes is noticed only with use_confirms=True", stacklevel=3
             )
-        self._publish(options.message(options.exchange, options.routing_key, payload, {}))
+        self._publish(message)
 
     def _send(self, message: Message) -> None:
         assert isinstance(message, Publication)
@@ -136,9 +169,9 @@ class RequestOutlet:
     def publish(self, publisher: "Publisher", payload: Any, changes: dict[str, Any]) -> Any:
         """Send a request; gives its call."""
         try:
-            options = self._options.of(publisher, changes)
-            message = options.message(options.exchange, options.routing_key, payload, {})
-            message.timeout = self._timeout if options.timeout is None else options.timeout
+            message = self._options.message(publisher, payload, changes)
+            timeout = message.options.timeout
+            message.timeout = self._timeout if timeout is None else timeout
             return self._publish(message)
         except BaseException:
             self._replies.forget(changes["correlation_id"])

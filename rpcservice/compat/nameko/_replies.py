@@ -13,14 +13,14 @@ class ReplyEvent:
 
     Args:
         listener: The reply queue.
-        correlation_id: Of the request.
+        call: What ends with the reply; None until the request is sent.
     """
 
     __slots__ = ("__weakref__", "_listener", "call")
 
-    def __init__(self, listener: ReplyListener, correlation_id: str) -> None:
+    def __init__(self, listener: ReplyListener, call: RpcCall | None = None) -> None:
         self._listener = listener
-        self.call: RpcCall = listener.expect(correlation_id)
+        self.call = call
 
     def wait(self) -> Mapping[str, Any]:
         """Give the body of the reply: a mapping with ``result`` and ``error``.
@@ -31,6 +31,8 @@ class ReplyEvent:
             ConnectionLost: The connection to the broker broke meanwhile.
         """
         call = self.call
+        if call is None:
+            raise RuntimeError("the request has not been sent, so that there is no reply to wait for")
         try:
             return {"result": call.result(), "error": None}
         except Exception:
@@ -45,7 +47,7 @@ class ReplyEvent:
 
     def ready(self) -> bool:
         """Say whether the reply is there."""
-        return self.call.is_done()
+        return self.call is not None and self.call.is_done()
 
 
 class Replies:
@@ -58,18 +60,25 @@ class Replies:
     def __init__(self, listener: ReplyListener) -> None:
         self.listener = listener
         self.routing_key = listener.routing_key
+        self._prepared: dict[str, ReplyEvent] = {}
         # Weak, for who gives up its request does not say so.
         self.pending: WeakValueDictionary[str, ReplyEvent] = WeakValueDictionary()
 
     def register(self, correlation_id: str) -> ReplyEvent:
-        """Expect a reply."""
-        event = self.pending[correlation_id] = ReplyEvent(self.listener, correlation_id)
+        """Expect a reply, whoever sends the request."""
+        event = self.pending[correlation_id] = ReplyEvent(self.listener, self.listener.expect(correlation_id))
+        return event
+
+    def prepare(self, correlation_id: str) -> ReplyEvent:
+        """Expect a reply to a request that is sent here, at once."""
+        event = self._prepared[correlation_id] = ReplyEvent(self.listener)
         return event
 
     def send(self, message: Message) -> RpcCall:
         """Send a request whose reply is expected."""
         service_name, _, method_name = message.routing_key.rpartition(".")
-        event = self.pending.pop(message.properties["correlation_id"], None)
+        correlation_id = message.properties["correlation_id"]
+        event = self._prepared.pop(correlation_id, None) or self.pending.pop(correlation_id, None)
         call = self.listener.send(message, service_name, method_name, message.timeout)
         if event is not None:
             event.call = call
@@ -77,6 +86,7 @@ class Replies:
 
     def forget(self, correlation_id: str) -> None:
         """Expect a reply no more: its request could not be sent."""
+        self._prepared.pop(correlation_id, None)
         event = self.pending.pop(correlation_id, None)
-        if event is not None:
+        if event is not None and event.call is not None:
             self.listener.drop(event.call)

@@ -52,6 +52,7 @@ class RpcConsumer(SharedExtension, ProviderCollector):
         self.consumer_options = consumer_options
         self.queue: Any = None
         self.consumer: Any = None
+        self._by_key: dict[str, Any] = {}
 
     def setup(self) -> None:
         """Prepare; the queue is declared with the connection."""
@@ -76,6 +77,7 @@ class RpcConsumer(SharedExtension, ProviderCollector):
     def register_provider(self, provider: Any) -> None:
         """Take in a method; its entrypoint calls it in ``setup``."""
         super().register_provider(provider)
+        self._by_key[f"{self.container.service_name}.{provider.method_name}"] = provider
         requests = self.container.resource(transport.RpcConsumer, self.container.service_name)
         provider.requests = requests
         requests.add(provider)
@@ -97,12 +99,11 @@ class RpcConsumer(SharedExtension, ProviderCollector):
         Raises:
             MethodNotFound: There is none.
         """
-        service_name = self.container.service_name
-        for provider in self.providers:
-            if f"{service_name}.{provider.method_name}" == routing_key:
-                return provider
-        known = tuple(sorted(provider.method_name for provider in self.providers))
-        raise MethodNotFound(routing_key.rpartition(".")[2], known, service_name)
+        provider = self._by_key.get(routing_key)
+        if provider is None:
+            known = tuple(sorted(provider.method_name for provider in self.providers))
+            raise MethodNotFound(routing_key.rpartition(".")[2], known, self.container.service_name)
+        return provider
 
     def handle_message(self, body: Any, message: Any) -> None:
         """Called for each request: hand it to the entrypoint of its method, or answer with the error.
@@ -271,9 +272,11 @@ class ReplyListener(SharedExtension):
             reply_to=replies.routing_key,
             **given,
         )
-        if isinstance(publisher, Publisher):
-            publisher.outlet = RequestOutlet(host, replies)
-        return publisher, replies.register
+        if not isinstance(publisher, Publisher):
+            return publisher, replies.register
+        publisher.outlet = RequestOutlet(host, replies)
+        # A subclass may send requests in another way after all.
+        return publisher, replies.prepare if type(publisher) is Publisher else replies.register
 
 
 class ClusterRpc(DependencyProvider):

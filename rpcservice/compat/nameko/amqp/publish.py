@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 from kombu import Connection, Exchange
@@ -22,7 +23,9 @@ _OPTIONS = (
     "compression",
     "retry",
     "retry_policy",
+    "use_confirms",
 )
+_values = attrgetter(*_OPTIONS)
 
 
 @contextmanager
@@ -159,10 +162,14 @@ class Publisher:
             return outlet.publish(self, payload, kwargs)
         return self._publish_by_kombu(payload, kwargs)
 
+    def attributes(self) -> tuple[Any, ...]:
+        """Give the values of the options that are attributes."""
+        values: tuple[Any, ...] = _values(self)
+        return values
+
     def options(self) -> dict[str, Any]:
         """Give the options that hold for every message."""
-        options = {name: getattr(self, name) for name in _OPTIONS}
-        return {**options, "use_confirms": self.use_confirms, **self.publish_kwargs}
+        return {**dict(zip(_OPTIONS, self.attributes(), strict=True)), **self.publish_kwargs}
 
     def _publish_by_kombu(self, payload: Any, changes: dict[str, Any]) -> None:
         headers = {
