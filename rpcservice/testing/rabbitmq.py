@@ -20,6 +20,7 @@ from rpcservice.testing.certificates import Certificates, make_certificates
 from rpcservice.testing.erlang import ErlangShell
 from rpcservice.testing.ports import free_ports, is_open, speaks_amqp
 from rpcservice.testing.rabbitmq_install import find_server
+from rpcservice.testing.rabbitmq_settings import management_settings, node_settings, render, tls_settings
 
 USER = "guest"
 _ACTOR = '<<"test">>'
@@ -198,36 +199,12 @@ class RabbitMQNode:
         cookie_file.chmod(0o400)
         (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         settings = {
-            "listeners.tcp.default": f"127.0.0.1:{self.port}",
-            "distribution.listener.port_range.min": str(self._distribution_port),
-            "distribution.listener.port_range.max": str(self._distribution_port),
-            "log.console": "false",
-            "log.file.level": "info",
-            "disk_free_limit.absolute": "1MB",
-            "vm_memory_high_watermark.absolute": "2GB",
-            **self._tls_settings(),
-            **self._management_settings(),
+            **node_settings(self.port, self._distribution_port),
+            **tls_settings(self.tls_port, self.certificates),
+            **management_settings(self.management_port),
             **self._settings,
         }
-        lines = [f"{key} = {value}\n" for key, value in settings.items()]
-        (self.folder / "rabbitmq.conf").write_text("".join(lines))
-
-    def _tls_settings(self) -> dict[str, str]:
-        if self.certificates is None:
-            return {}
-        return {
-            "listeners.ssl.default": f"127.0.0.1:{self.tls_port}",
-            "ssl_options.cacertfile": str(self.certificates.ca),
-            "ssl_options.certfile": str(self.certificates.server_cert),
-            "ssl_options.keyfile": str(self.certificates.server_key),
-            "ssl_options.verify": "verify_peer",
-            "ssl_options.fail_if_no_peer_cert": "false",
-        }
-
-    def _management_settings(self) -> dict[str, str]:
-        if self.management_port is None:
-            return {}
-        return {"management.tcp.ip": "127.0.0.1", "management.tcp.port": str(self.management_port)}
+        (self.folder / "rabbitmq.conf").write_text(render(settings))
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))}
