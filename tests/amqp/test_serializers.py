@@ -74,12 +74,13 @@ def test_each_client_may_have_its_serializer(start: Start, wire: Any) -> None:
         assert run() == ([[1, 2]], ((1, 2),))
 
 
-def test_a_request_in_a_format_that_is_not_accepted_is_answered(start: Start, wire: Any) -> None:
+def test_a_request_in_a_format_that_is_not_accepted_is_answered_in_it(start: Start, wire: Any) -> None:
+    """Its caller may accept no other."""
     start(Echo, ACCEPT=["json", "yaml"])
     body = pickle.dumps({"args": [1], "kwargs": {}})
     reply = wire.request("echo.add", body, content_type=CONTENT_TYPES["pickle"], content_encoding="binary")
-    assert reply.properties["content_type"] == "application/json"
-    error = json.loads(reply.body)["error"]
+    assert reply.properties["content_type"] == CONTENT_TYPES["pickle"]
+    error = pickle.loads(reply.body)["error"]
     assert error["exc_type"] == "MalformedRequest"
     assert "only: application/json, application/x-yaml" in error["value"]
 
