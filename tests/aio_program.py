@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from rpcservice import RpcServiceError
-from rpcservice.aio import ClusterRpcClient, EventDispatcher, ServiceRpcClient
+from rpcservice.aio import ClusterRpcClient, EventDispatcher, ServiceRpcClient, event_dispatcher
 from rpcservice.amqp import connection
 
 TICK = 0.01
@@ -45,7 +45,7 @@ async def outcome(call: Awaitable[Any]) -> dict[str, Any]:
     began = monotonic()
     try:
         return {"result": await call, "seconds": monotonic() - began}
-    except (RpcServiceError, asyncio.CancelledError, RuntimeError) as exc:
+    except (RpcServiceError, asyncio.CancelledError, TypeError) as exc:
         return {
             "error": type(exc).__name__,
             "text": str(exc),
@@ -89,6 +89,21 @@ async def answers(uri: str) -> dict[str, Any]:
         }
 
 
+async def use_as_proxies(uri: str) -> dict[str, Any]:
+    """Use the clients themselves, and with other context data."""
+    client, desk = ClusterRpcClient(uri=uri, context_data={"language": "en"}), ServiceRpcClient("desk", uri=uri)
+    answers = {
+        "attributes": await client.desk.language(),
+        "items": await client["desk"].language(),
+        "context": await client.with_context({"language": "nl"}).desk.language(),
+        "service attributes": await desk.say("a"),
+        "service items": await desk["say"]("b"),
+        "service context": await desk.with_context({"language": "fr"}).language(),
+    }
+    await asyncio.gather(client.stop(), desk.stop())
+    return answers
+
+
 async def call_embedded() -> dict[str, Any]:
     async with ClusterRpcClient(uri="memory://") as cluster:
         return await outcome(cluster.nobody.say("x"))
@@ -99,6 +114,12 @@ async def errors(uri: str) -> list[dict[str, Any]]:
         unknown = await outcome(cluster.nobody.say("x"))
         calls = (cluster.desk.fail("no luck"), cluster.desk.shout("x"), cluster.desk.say(), cluster.desk.say(object()))
         return [unknown, *[await outcome(call) for call in calls]]
+
+
+async def too_large(uri: str) -> dict[str, Any]:
+    """Call a method whose name does not fit into a message."""
+    async with ClusterRpcClient(uri=uri) as cluster:
+        return {**await outcome(cluster.desk["m" * 300]()), "pending": pending(cluster)}
 
 
 async def meet(uri: str, count: int) -> dict[str, Any]:
@@ -164,6 +185,20 @@ async def connect_slowly(uri: str) -> dict[str, Any]:
         failed = await outcome(ClusterRpcClient({"AMQP_URI": uri, "startup_timeout": 1}).start())
         say(note="given up")
         return {**failed, "turn": turns[0], "threads": await threads_left()}
+
+
+async def lose_patience(uri: str) -> dict[str, Any]:
+    """Call and dispatch with clients that are not connected, and do not get to be."""
+    client = ClusterRpcClient({"AMQP_URI": uri, "startup_timeout": 0.5})
+    dispatch = event_dispatcher({"AMQP_URI": uri, "startup_timeout": 0.5}, timeout=0.2)
+    outcomes = await asyncio.gather(
+        outcome(client.desk.say.with_options(timeout=0.2)("x")),
+        outcome(client.desk.say.with_options(timeout=10)("x")),
+        outcome(dispatch("office", "opened", "x")),
+    )
+    say(note="given up")
+    await asyncio.gather(client.stop(), dispatch.stop())
+    return {"outcomes": outcomes, "threads": await threads_left()}
 
 
 async def cancel_start(uri: str) -> dict[str, Any]:
@@ -271,7 +306,8 @@ async def dispatch(uri: str, count: int, buffer: int) -> dict[str, Any]:
     config = {"AMQP_URI": uri, "publish_buffer": buffer}
     async with EventDispatcher(config) as dispatch, longest_turn() as turns:
         await asyncio.gather(*(dispatch("office", "opened", number) for number in range(count)))
-        return {"turn": turns[0]}
+        wrong: Any = 1
+        return {"turn": turns[0], "wrong": await outcome(dispatch("office", wrong, "x"))}
 
 
 async def dispatch_through_outage(uri: str) -> dict[str, Any]:

@@ -93,6 +93,12 @@ class JsonProcess:
         """Wait for the end and give the exit code, negative for a signal."""
         return int(self._process.wait(timeout))
 
+    def finish(self, timeout: float = 20) -> int:
+        """Close its input, which it takes for the end, and give its exit code."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        return self.wait(timeout)
+
     def log_tail(self) -> str:
         return self._log.read_text(errors="replace")[-4000:]
 

@@ -9,7 +9,7 @@ import pytest
 from json_process import JsonProcess
 from waiting import wait_until
 
-from rpcservice import RpcServiceError, ServiceContainer, event_handler, rpc
+from rpcservice import DependencyProvider, RpcServiceError, ServiceContainer, WorkerContext, event_handler, rpc
 from rpcservice.concurrency import Event, green
 from rpcservice.testing import RabbitMQNode, TcpProxy
 
@@ -26,8 +26,16 @@ class NoLuck(RpcServiceError):
     """What a method of the service raises."""
 
 
+class Language(DependencyProvider):
+    """Gives the language that came with the call."""
+
+    def get_dependency(self, ctx: WorkerContext) -> Any:
+        return ctx.data.get("language")
+
+
 class Desk:
     name = "desk"
+    spoken = Language()
     entered: list[Any] = []
     heard: list[Any] = []
     gate: Event
@@ -35,6 +43,10 @@ class Desk:
     @rpc
     def say(self, text: str) -> str:
         return text
+
+    @rpc
+    def language(self) -> Any:
+        return self.spoken
 
     @rpc
     def fail(self, text: str) -> None:
@@ -66,6 +78,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JsonProcess]:
     log = tmp_path_factory.mktemp("aio") / "log"
     with JsonProcess([sys.executable, "-X", "dev", "-W", "error", str(PROGRAM)], log) as program:
         yield program
+        assert program.finish() == 0, program.log_tail()
 
 
 @pytest.fixture
@@ -132,6 +145,19 @@ def test_calls_are_answered_in_every_notation(do: Callable[..., Any], no_trace: 
     no_trace()
 
 
+def test_a_client_stands_for_its_proxy(do: Callable[..., Any], no_trace: Callable[[], None]) -> None:
+    """It connects with the first call. Other context data needs no other client."""
+    assert do("use_as_proxies") == {
+        "attributes": "en",
+        "items": "en",
+        "context": "nl",
+        "service attributes": "a",
+        "service items": "b",
+        "service context": "fr",
+    }
+    no_trace()
+
+
 def test_the_same_client_works_on_another_kind_of_loop(do: Callable[..., Any]) -> None:
     """Nothing depends on the standard library's own loops."""
     assert do("answers", uvloop=True)["attributes"] == "a"
@@ -140,6 +166,11 @@ def test_the_same_client_works_on_another_kind_of_loop(do: Callable[..., Any]) -
 def test_errors_are_those_of_every_client(do: Callable[..., Any]) -> None:
     names = ["UnknownService", "RemoteError", "MethodNotFound", "IncorrectSignature", "UnserializableValueError"]
     assert [one["error"] for one in do("errors")] == names
+
+
+def test_a_request_that_cannot_be_sent_leaves_nothing(do: Callable[..., Any]) -> None:
+    answer = do("too_large")
+    assert (answer["error"], answer["pending"]) == ("MessageTooLarge", 0)
 
 
 def test_the_embedded_broker_can_be_called(program: JsonProcess) -> None:
@@ -217,6 +248,18 @@ def test_a_silent_broker_does_not_block_the_loop(program: JsonProcess, rabbitmq_
     assert answer["error"] == "BrokerUnavailable"
     assert answer["seconds"] < 1 + SOON
     assert answer["turn"] < LONGEST_TURN
+    assert answer["threads"] == []
+
+
+def test_what_cannot_be_sent_in_time_ends_in_time(program: JsonProcess, rabbitmq_uri: str) -> None:
+    """Its own time, or that of the start."""
+    answer = _meet_a_silent_broker(program, rabbitmq_uri, "lose_patience")
+    impatient, patient, event = answer["outcomes"]
+    for one in (impatient, event):
+        assert (one["error"], one["maybe_executed"]) == ("ConnectionLost", False)
+        assert 0.2 <= one["seconds"] < SOON
+    assert patient["error"] == "BrokerUnavailable"
+    assert 0.5 <= patient["seconds"] < SOON
     assert answer["threads"] == []
 
 
@@ -299,7 +342,9 @@ def test_a_client_serves_several_loops_at_once(do: Callable[..., Any]) -> None:
 
 def test_a_dispatch_ends_when_the_broker_has_the_event(do: Callable[..., Any]) -> None:
     """More events than may wait for a confirm wait for their turn."""
-    assert do("dispatch", count=300, buffer=10)["turn"] < LONGEST_TURN
+    answer = do("dispatch", count=300, buffer=10)
+    assert answer["turn"] < LONGEST_TURN
+    assert answer["wrong"]["error"] == "TypeError"
     wait_until(lambda: sorted(Desk.heard) == list(range(300)), "the events")
 
 
