@@ -110,7 +110,7 @@ class MessageHandler(Entrypoint):
             return chosen
         config = self.host.config
         workers = config.prefetch_count if config.prefetch_count is not None else config.max_workers
-        return workers if self.concurrency is None else min(workers, self.concurrency)
+        return workers if self.worker_limit is None else min(workers, self.worker_limit)
 
     def _declare(self, channel: LinkChannel) -> str:
         if self._consuming.get("auto_declare") is False:

@@ -53,7 +53,8 @@ class Entrypoint(Extension):
         )
         if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
             raise ValueError(f"concurrency={concurrency!r}: give the number of workers, 1 or more, or None")
-        self.concurrency = concurrency
+        # Not by the name of the argument, which entrypoints of others use for things of their own.
+        self.worker_limit = concurrency
 
     @property
     def method_name(self) -> str:

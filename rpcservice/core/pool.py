@@ -87,11 +87,11 @@ class WorkerPool:
     def _what_is_full(self, ctx: WorkerContext) -> str:
         if len(self.running) >= self.size:
             return f"all workers of service {ctx.service_name!r} (max_workers: {self.size})"
-        limit = ctx.entrypoint.concurrency
+        limit = ctx.entrypoint.worker_limit
         return f"all workers of {ctx.service_name}.{ctx.entrypoint.method_name} (concurrency={limit})"
 
     def _has_room_for(self, ctx: WorkerContext) -> bool:
-        limit = ctx.entrypoint.concurrency
+        limit = ctx.entrypoint.worker_limit
         return len(self.running) < self.size and (limit is None or ctx.entrypoint.running_workers < limit)
 
     def _occupy(self, ctx: WorkerContext) -> None:

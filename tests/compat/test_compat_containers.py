@@ -295,3 +295,70 @@ def test_call_ids_are_made_anew_each_time() -> None:
     """As text."""
     assert new_call_id() != new_call_id()
     assert len(new_call_id()) == 36
+
+
+def test_the_pool_tells_of_itself_as_eventlets_does() -> None:
+    """Instrumentation reads it there, and the workers by their contexts."""
+    inside: list[Any] = []
+
+    class Looking:
+        name = "looking"
+
+        @hook
+        def look(self) -> None:
+            pool = container._worker_pool
+            inside.append((pool.size, pool.running(), pool.free(), pool.waiting(), list(container._worker_threads)))
+
+    container = ServiceContainer(Looking, {**MEMORY, "max_workers": 3})
+    ctx = container.run_worker(container.entrypoints[0])
+    assert inside == [(3, 1, 2, 0, [ctx])]
+    assert container._worker_threads == {}
+
+
+def test_the_hooks_of_workers_go_through_methods_that_may_be_wrapped() -> None:
+    """By the names that they have in nameko."""
+    wrapped: list[str] = []
+
+    class Wrapped(ServiceContainer):
+        def _worker_setup(self, worker_ctx: Any) -> None:
+            wrapped.append("setup")
+            super()._worker_setup(worker_ctx)
+
+        def _worker_result(self, worker_ctx: Any, result: Any = None, exc_info: Any = None) -> None:
+            wrapped.append(f"result {result}")
+            super()._worker_result(worker_ctx, result, exc_info)
+
+        def _worker_teardown(self, worker_ctx: Any) -> None:
+            wrapped.append("teardown")
+            super()._worker_teardown(worker_ctx)
+
+    class Working:
+        name = "working"
+
+        @hook
+        def work(self) -> int:
+            return 1
+
+    container = Wrapped(Working, MEMORY)
+    container.run_worker(container.entrypoints[0])
+    assert wrapped == ["setup", "result 1", "teardown"]
+
+
+def test_an_entrypoint_may_keep_anything_under_the_name_concurrency() -> None:
+    """nameko-cron's does: ours goes by another."""
+
+    class Own(Entrypoint):
+        def __init__(self, concurrency: str, **kwargs: Any) -> None:
+            self.concurrency = concurrency
+            super().__init__(**kwargs)
+
+    class Working:
+        name = "working"
+
+        @Own.decorator("allow")
+        def work(self) -> int:
+            return 1
+
+    container = ServiceContainer(Working, MEMORY)
+    assert container.run_worker(container.entrypoints[0]).result == 1
+    assert container.entrypoints[0].concurrency == "allow"

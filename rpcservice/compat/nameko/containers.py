@@ -16,6 +16,7 @@ from rpcservice.compat.nameko.utils import import_from_path
 from rpcservice.config import Settings
 from rpcservice.core import container, context, worker
 from rpcservice.core.context import new_id
+from rpcservice.core.pool import WorkerPool
 from rpcservice.core.resource import Resources
 from rpcservice.core.worker import Stage, WorkerPlan
 from rpcservice.errors import DeclarationError
@@ -228,7 +229,11 @@ class ServiceContainer(container.ServiceContainer):
         self.pool.run_here(ctx, wait)
         return ctx
 
-    # The next four go by the names that they have in nameko, for instrumentation wraps and reads them.
+    # The next five go by the names that they have in nameko, for instrumentation wraps and reads them.
+
+    @property
+    def _worker_pool(self) -> "PoolView":
+        return PoolView(self.pool)
 
     @property
     def _worker_threads(self) -> Mapping[context.WorkerContext, Any]:
@@ -255,6 +260,34 @@ class ServiceContainer(container.ServiceContainer):
             error: Why, as an exception or as the triple of ``sys.exc_info()``; ``wait`` raises it.
         """
         super().kill(error[1] if isinstance(error, tuple) else error)
+
+
+class PoolView:
+    """What eventlet's pools tell of themselves, of ours.
+
+    Args:
+        pool: The pool.
+    """
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
+
+    @property
+    def size(self) -> int:
+        """How many may run at a time."""
+        return self._pool.size
+
+    def running(self) -> int:
+        """Give how many run now."""
+        return len(self._pool.running)
+
+    def free(self) -> int:
+        """Give how many more may run now."""
+        return self._pool.size - len(self._pool.running)
+
+    def waiting(self) -> int:
+        """Give how many wait for their turn."""
+        return len(self._pool.waiting)
 
 
 def get_service_name(service_cls: type) -> str:
