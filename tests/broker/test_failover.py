@@ -90,6 +90,23 @@ def test_services_go_to_the_second_node_when_the_first_dies(
     container.stop()
 
 
+@pytest.mark.usefixtures("quick_pauses")
+def test_services_come_back_to_the_first_node_when_the_second_goes_away(
+    container_factory: Make, shop: type[Shop], rabbitmq_node: RabbitMQNode, rabbitmq: RabbitMQNode
+) -> None:
+    second = rabbitmq.vhost()
+    rabbitmq_node.kill()
+    container = container_factory(shop, {"AMQP_URI": f"{rabbitmq_node.uri};{second}"})
+    container.start()
+    place(container_factory, second, "first")
+    rabbitmq_node.start()
+    rabbitmq.delete_vhost(second)
+    wait_until(lambda: len(rabbitmq_node.connections("/")) == 1, "the first node")
+    wait_until(lambda: not container.resources.health(), "the end of the set-up")
+    place(container_factory, rabbitmq_node.uri, "second")
+    container.stop()
+
+
 @pytest.mark.filterwarnings("ignore:please use dns.resolver:DeprecationWarning")
 @pytest.mark.parametrize(
     "wrong",
