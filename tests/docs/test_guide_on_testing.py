@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from documents import ROOT, blocks
 
-from rpcservice.testing import plugin
+from rpcservice.testing import factories, plugin
 
 
 def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
@@ -23,6 +23,6 @@ def test_the_guide_lists_the_fixtures() -> None:
     """All that the plugin offers, and nothing else."""
     page = (ROOT / "docs" / "testing.rst").read_text()
     table = page.split("needs neither a server nor patching", 1)[1].split("entrypoint_hook(container", 1)[0]
-    source = inspect.getsource(plugin)
+    source = inspect.getsource(plugin) + inspect.getsource(factories)
     offered = re.findall(r"^@pytest\.fixture.*\ndef ([a-z]\w+)\(", source, re.MULTILINE)
     assert sorted(re.findall(r"^``(\w+)``  ", table, re.MULTILINE)) == sorted(offered)
