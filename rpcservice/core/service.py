@@ -60,14 +60,20 @@ def _is_defined_there(value: type, key: str) -> bool:
     return value.__qualname__.endswith(f".{key}")
 
 
-def method_signature(cls: type, method_name: str) -> inspect.Signature:
-    """Give a method's signature without ``self``."""
+def method_signature(cls: type, method_name: str, *, follow_wrapped: bool = True) -> inspect.Signature:
+    """Give a method's signature without ``self``.
+
+    Args:
+        cls: The service class.
+        method_name: The method.
+        follow_wrapped: Of a method that ``functools.wraps`` was used for, give the signature of the one within.
+    """
     function: Any = inspect.getattr_static(cls, method_name)
     if isinstance(function, staticmethod):
-        return inspect.signature(function.__func__)
+        return inspect.signature(function.__func__, follow_wrapped=follow_wrapped)
     if isinstance(function, classmethod):
         function = function.__func__
-    signature = inspect.signature(function)
+    signature = inspect.signature(function, follow_wrapped=follow_wrapped)
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 

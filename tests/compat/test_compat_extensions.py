@@ -1,6 +1,7 @@
 """nameko's extension API on our containers."""
 
 from collections.abc import Iterator
+from functools import wraps
 from typing import Any
 from unittest.mock import Mock
 
@@ -200,3 +201,53 @@ def test_a_collector_waits_for_its_providers_at_the_stop(container: ServiceConta
     container.backend.call_later(0.01, shared.unregister_provider, "one")
     shared.stop()
     assert shared.providers == set()
+
+
+def test_the_declaration_of_a_provider_learns_its_attribute() -> None:
+    """Decorators of others that are methods of the declaration ask it where its provider is injected."""
+
+    class Named:
+        name = "named"
+        one = Provider("host")
+
+    assert Named.one.attr_name is None
+    ServiceContainer(Named, {"AMQP_URI": "memory://"})
+    assert Named.one.attr_name == "one"
+
+
+@pytest.mark.parametrize("decorate", [hook, hook(expected_exceptions=ValueError)])
+def test_declarations_are_found_by_nameko_s_name_too(decorate: Any) -> None:
+    """Class decorators of others look for methods that have some; static methods among them."""
+
+    def method(self: Any) -> None:
+        """Do nothing."""
+
+    for member in (method, staticmethod(lambda: None)):
+        decorated = decorate(member)
+        assert decorated is member
+        (declared,) = getattr(decorated, "__func__", decorated).nameko_entrypoints
+        assert isinstance(declared, Hook)
+
+
+def test_a_decorator_may_give_arguments_that_no_caller_gives() -> None:
+    """What it wraps is not what is called."""
+
+    def with_session(method: Any) -> Any:
+        @wraps(method)
+        def wrapper(self: Any, *args: Any) -> Any:
+            return method(self, "session", *args)
+
+        return wrapper
+
+    class Wrapped:
+        name = "wrapped"
+
+        @hook
+        @with_session
+        def run(self, session: str, value: int) -> tuple[str, int]:
+            return session, value
+
+    container = ServiceContainer(Wrapped, {"AMQP_URI": "memory://"})
+    (entrypoint,) = container.entrypoints
+    entrypoint.check_signature((1,), {})
+    assert container.run_worker(entrypoint, (1,)).result == ("session", 1)

@@ -16,8 +16,10 @@ from rpcservice.compat.nameko.utils import import_from_path
 from rpcservice.config import Settings
 from rpcservice.core import container, context, worker
 from rpcservice.core.context import new_id
+from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.pool import WorkerPool
 from rpcservice.core.resource import Resources
+from rpcservice.core.service import method_signature, positional_range
 from rpcservice.core.worker import Stage, WorkerPlan
 from rpcservice.errors import DeclarationError
 
@@ -173,6 +175,13 @@ class ServiceContainer(container.ServiceContainer):
             raise ConfigurationError(str(exc)) from exc
         self.serializer = self.config.serializer
         self.accept = list(self.config.accept) or [self.serializer]
+
+    def _bind_entrypoint(self, method_name: str, declaration: Entrypoint) -> Entrypoint:
+        entrypoint = super()._bind_entrypoint(method_name, declaration)
+        # Decorators of others give methods arguments that no caller gives.
+        entrypoint.signature = method_signature(self.service_cls, method_name, follow_wrapped=False)
+        entrypoint.positional = positional_range(entrypoint.signature)
+        return entrypoint
 
     @property
     def interface(self) -> "ServiceContainer":

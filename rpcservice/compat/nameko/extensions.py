@@ -12,6 +12,7 @@ from rpcservice.core.entrypoint import DECLARATIONS, declare
 from rpcservice.core.extension import ProviderCollector as ProviderCollector
 
 ENTRYPOINT_EXTENSIONS_ATTR = DECLARATIONS
+NAMEKO_ENTRYPOINTS = "nameko_entrypoints"
 
 
 class Extension(extension.Extension):
@@ -98,6 +99,14 @@ class SharedExtension(Extension, extension.SharedExtension):
 class DependencyProvider(Extension, dependency.DependencyProvider):
     """Base of what services are given; ``worker_result`` gets the error as a triple."""
 
+    attr_name: str = None  # type: ignore[assignment]  # as nameko has it, until the first bind
+
+    def bind(self, container: Any, attr_name: str = "") -> Self:
+        """Give a copy that belongs to a container; the declaration then knows its attribute too."""
+        if attr_name:
+            self.attr_name = attr_name
+        return super().bind(container, attr_name)
+
     def worker_result(self, worker_ctx: WorkerContext, result: Any = None, exc_info: Any = None) -> None:
         """Called when the caller has its answer, for every worker of the service."""
 
@@ -131,11 +140,30 @@ class Entrypoint(Extension, entrypoint.Entrypoint):
             **kwargs,
         )
 
+    @classmethod
+    def decorator(cls, *args: Any, **kwargs: Any) -> Any:
+        """Decorate a method, bare or called; the function itself is given back."""
+        made = super().decorator(*args, **kwargs)
+        if args and made is args[0]:
+            return _mark(made)
+
+        def decorate(function: Any) -> Any:
+            return _mark(made(function))
+
+        return decorate
+
     def handle_result_failed(self, worker_ctx: Any, error: BaseException) -> None:
         """Called when ``handle_result`` has raised: see to it that nobody waits for its answer for ever."""
 
     def __repr__(self) -> str:
         return _describe(self, self.method_name)
+
+
+def _mark(function: Any) -> Any:
+    """Note the declarations of a function where nameko has them too, for those who look for them by that name."""
+    target = getattr(function, "__func__", function)
+    setattr(target, NAMEKO_ENTRYPOINTS, getattr(target, DECLARATIONS))
+    return function
 
 
 def _describe(bound: Extension, name: str) -> str:
@@ -145,7 +173,7 @@ def _describe(bound: Extension, name: str) -> str:
 
 def register_entrypoint(fn: Any, entrypoint: Entrypoint) -> None:
     """Note an entrypoint on a function, as its decorator does."""
-    declare(fn, entrypoint)
+    _mark(declare(fn, entrypoint))
 
 
 def is_extension(obj: object) -> bool:
