@@ -47,6 +47,8 @@ class ManagementApi:
         ManagementError: The user or the password is wrong.
     """
 
+    error_cls: type[ManagementError] = ManagementError
+
     def __init__(self, uri: str) -> None:
         parts = urlsplit(uri)
         user, password = unquote(parts.username or "guest"), unquote(parts.password or "guest")
@@ -95,7 +97,7 @@ class ManagementApi:
             connection.close()
         if response.status >= 400:
             refused = ManagementResponse(response.status, content.decode(errors="replace"))
-            raise ManagementError(f"{method} {target}", refused)
+            raise self.error_cls(f"{method} {target}", refused)
         return json.loads(content) if content else None
 
     def get_connections(self, vhost: str | None = None) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import requests
 from under_nameko import standing_in
 
 from rpcservice.concurrency import green
@@ -155,6 +156,7 @@ def test_connections_of_a_vhost_are_reset(managed_rabbitmq: RabbitMQNode) -> Non
     with pytest.raises(HTTPError) as caught:
         rabbit.get_queue("/", "nowhere")
     assert caught.value.response.status_code == 404
+    assert isinstance(caught.value, requests.HTTPError), "code that works with nameko may catch that"
 
 
 def test_another_answer_of_the_api_is_raised() -> None:
