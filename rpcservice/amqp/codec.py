@@ -166,8 +166,9 @@ class Decoder:
             codec = self._raw(content_type, properties)
         try:
             headers = properties.get("headers")
-            if headers and "compression" in headers:
-                body = unpack(body, headers["compression"], self._limit)
+            # As for kombu, an empty one is none.
+            if headers and (compression := headers.get("compression")):
+                body = unpack(body, compression, self._limit)
             return codec.loads(body)
         except Exception as exc:
             raise MalformedRequest(f"the body cannot be decoded as {content_type}: {exc}") from exc

@@ -77,8 +77,8 @@ class Responder(Resource):
         properties = self._kinds.get((codec.name, is_ours)) or self._make_kind(codec, is_ours)
         properties = {**properties, "headers": {}, "message_id": new_id()}
         headers = request.properties.get("headers")
-        if headers and "compression" in headers:
-            body = self._packed(headers["compression"], body, properties["headers"])
+        if headers and (compression := headers.get("compression")):
+            body = self._packed(compression, body, properties["headers"])
         if "correlation_id" in request.properties:
             properties["correlation_id"] = request.properties["correlation_id"]
         message = Reply(self._exchange, reply_to, body, properties)

@@ -157,6 +157,11 @@ def test_a_serializer_that_cannot_be_imported_is_named(codecs: Callable[..., Cod
         codecs(serializer="broken", SERIALIZERS=own)
 
 
+@pytest.mark.parametrize("compression", [None, ""])
+def test_a_compression_that_is_empty_is_none(codecs: Callable[..., Codecs], compression: str | None) -> None:
+    assert codecs().decode(b"[1]", json_properties(headers={"compression": compression})) == [1]
+
+
 def test_a_body_that_cannot_be_unpacked_is_malformed(codecs: Callable[..., Codecs]) -> None:
     for compression in ("application/x-bz2", "unknown", 7):
         with pytest.raises(MalformedRequest, match="cannot be decoded"):

@@ -126,6 +126,57 @@ def test_headers_may_be_absent(raw_caller: RawCaller, shop: str) -> None:
     assert reply == {"result": 2, "error": None}
 
 
+ODD: dict[str, tuple[str, dict[str, Any]]] = {
+    "not_a_number": ("echo", {"body": b'{"args": [NaN, Infinity], "kwargs": {}}'}),
+    "a_key_twice": ("echo", {"body": b'{"args": [1], "args": [2], "kwargs": {}}'}),
+    "white_space": ("echo", {"body": b' \n {"args": [1], "kwargs": {}} \n'}),
+    "half_a_pair": ("echo", {"body": b'{"args": ["\\ud83e"], "kwargs": {}}'}),
+    "deep": ("echo", {"body": call_body().replace(b"[]", b"[" * 900 + b"]" * 900)}),
+    "typed": ("echo", {"body": b'{"args": [{"__type__": "date", "__value__": "2024-02-29"}], "kwargs": {}}'}),
+    "typed_text": ("echo", {"body": b'{"args": ["__type__"], "kwargs": {"__type__": 1}}'}),
+    "typed_request": ("echo", {"body": b'{"__type__": "decimal", "__value__": "1", "args": [1], "kwargs": {}}'}),
+    "no_encoding": ("echo", {"body": '{"args": ["ü"], "kwargs": {}}'.encode(), "content_encoding": None}),
+    "odd_encoding": ("echo", {"body": '{"args": ["ü"], "kwargs": {}}'.encode(), "content_encoding": "klingon"}),
+    "number_as_keyword": ("echo", {"body": b"args: []\nkwargs: {1: 2}", "content_type": "application/x-yaml"}),
+    "yaml_date": ("echo", {"body": b"args: [2024-02-29]\nkwargs: {}", "content_type": "application/x-yaml"}),
+    "no_priority": ("add", {"body": call_body(1), "priority": None, "delivery_mode": None}),
+    "greatest_priority": ("add", {"body": call_body(1), "priority": 255}),
+    "expiration": ("add", {"body": call_body(1), "expiration": "60000"}),
+    "transient": ("add", {"body": call_body(1), "delivery_mode": 1}),
+    "long_correlation_id": ("add", {"body": call_body(1), "correlation_id": "ü" * 100}),
+    "empty_correlation_id": ("add", {"body": call_body(1), "correlation_id": ""}),
+    "no_compression": ("add", {"body": call_body(1), "application_headers": {"compression": None}}),
+    "long_header": ("add", {"body": call_body(1), "application_headers": {"x" * 255: "y" * 70_000}}),
+    "of_somebody": ("add", {"body": call_body(1), "app_id": "somebody", "user_id": "guest", "type": "a type"}),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_request_gets_the_reply_that_nameko_gives(raw_caller: RawCaller, name: str) -> None:
+    method, request = ODD[name]
+    replies = [raw_caller.ask(f"{shop}.{method}", **request) for shop in ("nameko_shop", "our_shop")]
+    theirs, ours = ({**reply.properties, "body": reply.body} for reply in replies)
+    assert ours.pop("app_id") == "rpcservice"
+    assert ours.pop("message_id")
+    for properties in (theirs, ours):
+        if "correlation_id" not in request:
+            assert properties.pop("correlation_id")
+    assert ours == theirs
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["", "__init__", "context", "on_pooled", "name"])
+def test_what_is_no_method_of_rpc_is_not_found(raw_caller: RawCaller, shop: str, name: str) -> None:
+    assert _error(raw_caller.ask_for_json(f"{shop}.{name}"))[::2] == ("MethodNotFound", [name])
+
+
+@BOTH
+def test_a_reply_that_reaches_nobody_does_no_harm(raw_caller: RawCaller, shop: str) -> None:
+    for reply_to in ("nobody", "", "x" * 255):
+        raw_caller.send(f"{shop}.add", call_body(1), reply_to=reply_to)
+    assert raw_caller.ask_for_json(f"{shop}.add", call_body(2))["result"] == 3
+
+
 @BOTH
 def test_a_key_with_more_dots_reaches_nobody(raw_caller: RawCaller, shop: str) -> None:
     """The binding is ``<service>.*``; the answer that comes is that to the request after it."""
@@ -135,6 +186,12 @@ def test_a_key_with_more_dots_reaches_nobody(raw_caller: RawCaller, shop: str) -
 
 BAD = {
     "no_json": {"body": b"{not json"},
+    "more_than_json": {"body": b'{"args": [1], "kwargs": {}} more'},
+    "deeper_than_can_be": {"body": call_body().replace(b"[]", b"[" * 50_000 + b"]" * 50_000)},
+    "too_many_digits": {"body": call_body().replace(b"[]", b"[" + b"1" * 5000 + b"]")},
+    "no_date": {"body": b'{"args": [{"__type__": "date", "__value__": "never"}], "kwargs": {}}'},
+    "no_type": {"body": b'{"args": [{"__type__": "strange", "__value__": "x"}], "kwargs": {}}'},
+    "yaml_object": {"body": b"args: [!!python/object/apply:os.getcwd []]", "content_type": "application/x-yaml"},
     "no_utf_8": {"body": b'{"args": ["\xff"], "kwargs": {}}'},
     "no_pickle": {"body": b"nonsense", "content_type": "application/x-python-serialize", "content_encoding": "binary"},
     "strange_type": {"body": NO_ARGUMENTS, "content_type": "text/strange"},
