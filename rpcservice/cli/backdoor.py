@@ -45,7 +45,7 @@ def backdoor(target: str, edits_lines: bool) -> None:
                 _Terminal(connection, _edited_line()).run()
             else:
                 _forward(connection)
-        except ConnectionError as exc:
+        except OSError as exc:
             raise click.ClickException(f"the process has closed the backdoor: {exc.strerror or exc}") from exc
 
 
