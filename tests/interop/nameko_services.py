@@ -21,6 +21,9 @@ URI, INSTANCE = sys.argv[1:3]
 CONFIG = {"AMQP_URI": URI, "ACCEPT": ["json", "pickle", "yaml", "msgpack"]}
 
 
+OPTIONS = {"compression": "gzip", "priority": 5, "expiration": 30, "delivery_mode": 1, "headers": {"own": "ü"}}
+
+
 def say(**line):
     print(json.dumps(line, default=str), flush=True)
 
@@ -83,6 +86,7 @@ class NamekoShop:
     context = Context()
     trouble = Trouble()
     ours = nameko_both.ServiceRpc("our_shop")
+    ours_packed = nameko_both.ServiceRpc("our_shop", **OPTIONS)
     nobody = nameko_both.ServiceRpc("nobody_there")
     dispatch = EventDispatcher()
 
@@ -135,6 +139,10 @@ class NamekoShop:
     @rpc
     def ask_ours(self, method, *args, **kwargs):
         return getattr(self.ours, method)(*args, **kwargs)
+
+    @rpc
+    def ask_ours_packed(self, method, *args):
+        return getattr(self.ours_packed, method)(*args)
 
     @rpc
     def ask_ours_many_times(self, method, arguments):

@@ -84,6 +84,15 @@ class NamedHandler(EventHandler):
 named_handler = NamedHandler.decorator
 
 
+OPTIONS: dict[str, Any] = {
+    "compression": "gzip",
+    "priority": 5,
+    "expiration": 30,
+    "delivery_mode": 1,
+    "headers": {"own": "ü"},
+}
+
+
 class OurShop:
     name = "our_shop"
     context = Context()
@@ -91,6 +100,7 @@ class OurShop:
     note = Log()
     instance = Instance()
     theirs = ServiceRpc("nameko_shop", timeout=15)
+    theirs_packed = ServiceRpc("nameko_shop", timeout=15, **OPTIONS)
     dispatch = EventDispatcher()
 
     @rpc
@@ -138,6 +148,10 @@ class OurShop:
     @rpc
     def ask_theirs(self, method: str, *args: Any) -> Any:
         return self.theirs[method](*args)
+
+    @rpc
+    def ask_theirs_packed(self, method: str, *args: Any) -> Any:
+        return self.theirs_packed[method](*args)
 
     @rpc
     def emit(self, event_type: str, payloads: list[Any]) -> None:

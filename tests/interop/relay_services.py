@@ -35,14 +35,14 @@ class Relay:
     name = NAME
     context = Context()
     relay_2 = nameko_both.ServiceRpc("relay_2")
-    relay_3 = nameko_both.ServiceRpc("relay_3")
+    relays_3 = nameko_both.ServiceRpc("relays.3")
     relay_drop_in = nameko_both.ServiceRpc("relay_drop_in")
-    relay_ours = nameko_both.ServiceRpc("relay_ours")
+    relays_ours = nameko_both.ServiceRpc("relays.ours")
 
     @rpc
     def relay(self, path):
         """Give the context data of this call, and those of the calls behind it."""
-        rest = getattr(self, path[0]).relay(path[1:]) if path else []
+        rest = getattr(self, path[0].replace(".", "_")).relay(path[1:]) if path else []
         return [self.context, *rest]
 
 

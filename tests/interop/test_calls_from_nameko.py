@@ -87,6 +87,17 @@ def test_many_calls_of_a_nameko_service_get_their_own_results(
     assert answer["result"] == list(range(40, 0, -1))
 
 
+def test_namekos_options_of_publishing_are_taken(nameko_shops: list[JsonProcess], nameko_client: JsonProcess) -> None:
+    """Compressed both ways, with a priority and an expiration, transient, with a header of its own."""
+
+    def ask(method: str, *args: Any) -> Any:
+        return nameko_client.ask(op="call", service="nameko_shop", method="ask_ours_packed", args=[method, *args])
+
+    assert ask("echo", "x" * 10_000)["result"]["args"] == ["x" * 10_000]
+    assert ask("see_context")["result"]["own"] == "ü"
+    assert ask("sell_out")["type"] == "OutOfStock"
+
+
 def test_an_unknown_method_is_namekos_method_not_found(nameko_client: JsonProcess) -> None:
     answer = _call(nameko_client, "nope")
     assert (answer["module"], answer["type"], answer["args"]) == ("nameko.exceptions", "MethodNotFound", ["nope"])

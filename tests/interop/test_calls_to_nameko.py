@@ -102,6 +102,16 @@ def test_a_service_of_ours_calls_nameko(our_client: Any) -> None:
 
 
 @pytest.mark.usefixtures("our_shops")
+def test_our_options_of_publishing_are_taken(our_client: Any) -> None:
+    """Compressed, with a priority and an expiration, transient, with a header of its own."""
+    packed = our_client["our_shop"].ask_theirs_packed
+    assert packed("echo", "x" * 100_000)["args"] == ["x" * 100_000]
+    assert packed("see_context")["own"] == "ü"
+    with pytest.raises(OutOfStock):
+        packed("sell_out")
+
+
+@pytest.mark.usefixtures("our_shops")
 def test_a_call_goes_through_ours_nameko_and_ours_again(our_client: Any) -> None:
     """our_shop asks nameko_shop, which asks our_shop."""
     assert our_client["our_shop"].ask_theirs("ask_ours", "add", 2, 5) == 7

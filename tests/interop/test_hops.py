@@ -1,4 +1,7 @@
-"""Context data through services of nameko 2, of nameko 3, of ours, and of nameko's run by us, in any order."""
+"""Context data through services of nameko 2, of nameko 3, of ours, and of nameko's run by us, in any order.
+
+Some of the services have a dot in their names.
+"""
 
 import datetime
 import decimal
@@ -20,10 +23,10 @@ from rpcservice.testing import RabbitMQNode
 
 CONTEXT = {"language": "de", "user_id": 7, "auth_token": "secret", "own_key": {"nested": [1, "ü", None]}}
 ORDERS = [
-    ("relay_2", "relay_ours", "relay_3", "relay_ours"),
-    ("relay_3", "relay_ours", "relay_2", "relay_ours"),
-    ("relay_ours", "relay_2", "relay_3", "relay_ours"),
-    ("relay_2", "relay_drop_in", "relay_3", "relay_drop_in", "relay_ours"),
+    ("relay_2", "relays.ours", "relays.3", "relays.ours"),
+    ("relays.3", "relays.ours", "relay_2", "relays.ours"),
+    ("relays.ours", "relay_2", "relays.3", "relays.ours"),
+    ("relay_2", "relay_drop_in", "relays.3", "relay_drop_in", "relays.ours"),
 ]
 in_any_order = pytest.mark.parametrize("path", ORDERS, ids="-".join)
 
@@ -34,17 +37,17 @@ class Context(DependencyProvider):
 
 
 class Relay:
-    name = "relay_ours"
+    name = "relays.ours"
     context = Context()
     relay_2 = ServiceRpc("relay_2", timeout=15)
-    relay_3 = ServiceRpc("relay_3", timeout=15)
+    relays_3 = ServiceRpc("relays.3", timeout=15)
     relay_drop_in = ServiceRpc("relay_drop_in", timeout=15)
-    relay_ours = ServiceRpc("relay_ours", timeout=15)
+    relays_ours = ServiceRpc("relays.ours", timeout=15)
 
     @rpc
     def relay(self, path: list[str]) -> list[dict[str, Any]]:
         """Give the context data of this call, and those of the calls behind it."""
-        rest = getattr(self, path[0]).relay(path[1:]) if path else []
+        rest = getattr(self, path[0].replace(".", "_")).relay(path[1:]) if path else []
         return [self.context, *rest]
 
 
@@ -53,7 +56,7 @@ def caller(rabbitmq: RabbitMQNode, tmp_path_factory: pytest.TempPathFactory) -> 
     """All relays run."""
     uri, folder = rabbitmq.vhost(), tmp_path_factory.mktemp("relays")
     with ExitStack() as stack:
-        pythons = {"relay_2": nameko_python(2), "relay_3": nameko_python(3), "relay_drop_in": sys.executable}
+        pythons = {"relay_2": nameko_python(2), "relays.3": nameko_python(3), "relay_drop_in": sys.executable}
         relays = [
             stack.enter_context(
                 JsonProcess([python, str(HERE / "relay_services.py"), uri, name], folder / f"{name}.log")
@@ -152,7 +155,7 @@ def test_the_call_stack_is_cut_to_eleven(caller: RawCaller, path: tuple[str, ...
 
 def test_a_call_stack_that_came_too_long_is_cut(caller: RawCaller) -> None:
     headers = {"nameko.call_id_stack": [f"somebody.called.{number}" for number in range(30)]}
-    stacks = [_seen(caller, (name,), headers)[0]["call_id_stack"] for name in ("relay_2", "relay_3", "relay_ours")]
+    stacks = [_seen(caller, (name,), headers)[0]["call_id_stack"] for name in ("relay_2", "relays.3", "relays.ours")]
     for stack in stacks:
         assert stack[:-1] == stacks[0][:-1]
         assert len(stack) == 11
