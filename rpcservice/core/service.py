@@ -74,7 +74,10 @@ def method_signature(cls: type, method_name: str, *, follow_wrapped: bool = True
     if isinstance(function, classmethod):
         function = function.__func__
     signature = inspect.signature(function, follow_wrapped=follow_wrapped)
-    return signature.replace(parameters=list(signature.parameters.values())[1:])
+    parameters = list(signature.parameters.values())
+    if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        return signature  # self is one of *args
+    return signature.replace(parameters=parameters[1:])
 
 
 def positional_range(signature: inspect.Signature) -> tuple[int, int] | None:

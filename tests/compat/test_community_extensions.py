@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import subprocess
 import threading
 import zlib
@@ -20,7 +21,7 @@ from waiting import wait_until
 
 from rpcservice import ClusterRpcClient
 from rpcservice.errors import RemoteError
-from rpcservice.testing import find_free_port
+from rpcservice.testing import RabbitMQNode, find_free_port
 
 Run = Callable[..., AbstractContextManager[Running]]
 
@@ -298,3 +299,92 @@ def test_http_answers_with_its_own_errors_and_headers(run: Run) -> None:
         assert (status, json.loads(body)) == (400, {"error_code": "BAD_REQUEST", "reason": "sold out"})
         logged = json.loads(process.wait_for('"event": "shown"').partition("{")[2].join(["{", ""]))
     assert (logged["number"], logged["entrypoint"].partition(".")[0]) == (7, "talking")
+
+
+@pytest.fixture(scope="module")
+def meter() -> Iterator[socket.socket]:
+    """A socket that takes what StatsD is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.bind(("127.0.0.1", 0))
+        made.settimeout(10)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def assorted(
+    extensions: str, rabbitmq: RabbitMQNode, meter: socket.socket, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """A client for the services of ``assorted``, which are many in one process."""
+    uri = rabbitmq.vhost()
+    statsd = {"host": "127.0.0.1", "port": meter.getsockname()[1], "prefix": "shop", "enabled": True}
+    config = {
+        "AMQP_URI": uri,
+        "STATSD": {"metrics": statsd},
+        "EVENTLOG_DISPATCHER": {"auto_capture": True, "entrypoints_to_exclude": ["logged"]},
+    }
+    with run_service(extensions, "assorted", config, tmp_path_factory.mktemp("assorted")) as process:
+        process.wait_for("services are up")
+        with ClusterRpcClient({"AMQP_URI": uri, "rpc_timeout": 20}) as client:
+            yield client
+    rabbitmq.delete_vhost(uri)
+
+
+def test_cachetools_answers_from_its_cache(assorted: Any) -> None:
+    """Always, or when the service fails."""
+    assert assorted.cached.first_from_cache() == [1, 1, 1]
+    assert assorted.cached.cache_when_it_fails() == [1, 2, 2, 2]
+
+
+def test_eventlog_dispatcher_sends_events_of_calls(assorted: Any) -> None:
+    """Those that it is asked for, and one for each call by itself."""
+    assorted.logged.work()
+    expected = [["entrypoint_fired", "work"], ["worked", "work"]]
+    wait_until(lambda: assorted.logged.logged() == expected, "both events")
+
+
+def test_statsd_counts_and_times(assorted: Any, meter: socket.socket) -> None:
+    """By the provider in the method, and by its decorator about it."""
+    assorted.metered.work()
+    assert meter.recv(1000) == b"shop.work_count:1|c"
+    assert meter.recv(1000).startswith(b"shop.work_time:")
+
+
+def test_atomicity_dispatches_after_success_and_undoes_after_failure(assorted: Any) -> None:
+    """With the providers that it finds in the service."""
+    assorted.commands.commit()
+    wait_until(lambda: assorted.commands.seen("dispatched"), "the event")
+    with pytest.raises(RemoteError, match="failed"):
+        assorted.commands.fail()
+    assert assorted.commands.seen("undone")
+
+
+def test_injector_gives_arguments_that_no_caller_gives(assorted: Any) -> None:
+    """It decorates methods that are entrypoints already."""
+    assert assorted.injected.session("a") == "a Session"
+
+
+def test_cron_fires_by_its_schedule(assorted: Any) -> None:
+    """Each second."""
+    wait_until(lambda: assorted.scheduled.ticks() >= 2, "the second tick")
+
+
+def test_opentelemetry_traces_calls_and_events_through_services(run: Run, services: Any) -> None:
+    """By wrapping methods of nameko's; all spans of one call are one trace."""
+    names = {
+        "calling.work": "SERVER",
+        "RPC to called.double": "CLIENT",
+        "called.double": "SERVER",
+        "Dispatch event calling.doubled": "PRODUCER",
+        "called.on_doubled": "CONSUMER",
+    }
+    with run("instrumented") as process:
+        process.wait_for("services are up")
+        assert services.calling.work() == 4
+
+        def find() -> Any:
+            found = {name: (kind, trace) for name, kind, trace in services.calling.spans() if name in names}
+            return found if len(found) == len(names) else None
+
+        found = wait_until(find, "the spans")
+    assert {name: kind for name, (kind, _) in found.items()} == names
+    assert len({trace for _, trace in found.values()}) == 1

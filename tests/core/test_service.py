@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rpcservice import Config, DependencyProvider, Entrypoint
-from rpcservice.core.service import is_service, read_service
+from rpcservice.core.service import is_service, method_signature, positional_range, read_service
 from rpcservice.errors import DeclarationError
 
 mark = Entrypoint.decorator
@@ -112,3 +112,15 @@ def test_a_service_may_define_its_dependency_within() -> None:
         own = Own()
 
     assert [key for key, _ in read_service(Nested).dependencies] == ["config", "own"]
+
+
+def test_a_signature_may_have_self_among_its_arguments() -> None:
+    """Decorators that take anything give such methods."""
+
+    class Service:
+        def anything(*args: Any, **kwargs: Any) -> None:
+            """Take anything."""
+
+    signature = method_signature(Service, "anything")
+    assert list(signature.parameters) == ["args", "kwargs"]
+    assert positional_range(signature) == (0, 1 << 30)
