@@ -23,6 +23,7 @@ from rpcservice.amqp.frameparser import FrameParser
 from rpcservice.amqp.framesocket import READ_SIZE, SocketReader, SocketWriter
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.amqp.tls import check_login_method, tls_options
+from rpcservice.amqp.tlssocket import shared
 from rpcservice.concurrency import Backend
 from rpcservice.errors import ChannelClosed, ConnectionLost
 
@@ -120,7 +121,7 @@ class FrameLink:
     def _take_over(self) -> None:
         """Put our reader and writer in the place of py-amqp's."""
         transport = self._amqp.transport
-        self._sock = transport.sock
+        self._sock = shared(transport.sock, self.backend)
         self._sock.settimeout(None)
         self.frame_max = int(self._amqp.frame_max)
         transport.write = self._write_view

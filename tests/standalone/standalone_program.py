@@ -192,6 +192,21 @@ def unconfirmed(dispatch: Any) -> int:
     return len(sender._unconfirmed) + len(sender._again) + len(sender._mandatory)
 
 
+def tls(uri: str, authority: str, threads: str) -> dict[str, Any]:
+    """Send and get long texts over TLS, in many threads at once."""
+    ssl = {"ca_certs": authority}
+    with ClusterRpcClient(uri=uri, ssl=ssl) as cluster, event_dispatcher(uri=uri, ssl=ssl) as dispatch:
+
+        def work(number: int) -> Iterable[Any]:
+            for turn in range(5):
+                text = f"{number}.{turn}" * 20_000
+                yield from differs("call", cluster.desk.say(text) == text, True)
+                dispatch("office", "opened", [number, turn])
+
+        kind = type(cluster._provider._client._use()[1].replies.connection.link._sock).__name__
+        return {"wrong": in_threads(int(threads), work), "socket": kind}
+
+
 def embedded(count: str) -> dict[str, Any]:
     """Host a service on the embedded broker, on greenlets of this thread, and call it from here and from others."""
     from rpcservice import event_handler, rpc, run_services

@@ -97,6 +97,17 @@ def test_events_of_many_threads_are_confirmed_and_arrive_once(
     assert sorted(payloads(desk)) == [[number, turn] for number in range(THREADS) for turn in range(50)]
 
 
+def test_threads_share_a_connection_over_tls(
+    desk: type[Desk], run_program: Run, rabbitmq: RabbitMQNode, rabbitmq_uri: str
+) -> None:
+    """One reads while another writes, and OpenSSL lets only one of them in at a time."""
+    assert rabbitmq.certificates is not None
+    uri = rabbitmq.uri_for(rabbitmq_uri.rpartition("/")[2], tls=True)
+    answer = run_program("tls", uri, rabbitmq.certificates.ca, 16)
+    assert answer == {"wrong": [], "socket": "SharedTlsSocket"}
+    wait_until(lambda: len(desk.heard) == 80, "all events")
+
+
 def test_threads_reach_services_on_the_embedded_broker_of_their_process(run_program: Run) -> None:
     """In the thread that runs the services, a client runs on greenlets beside them."""
     numbers = list(range(8))
