@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from rpcservice.amqp.connection import AmqpConnection
-from rpcservice.concurrency import Backend, Lock, for_clients, threads
+from rpcservice.concurrency import Backend, Lock, Task, for_clients, threads
 from rpcservice.config import Settings, make_settings
 from rpcservice.core.resource import Resource, Resources
 from rpcservice.errors import ConfigError, ConnectionLost
@@ -82,6 +82,7 @@ class Session:
         self._waiting = 0
         self._tried = self.backend.event()
         self._error: Exception | None = None
+        self._ending: Task | None = None
 
     def resource(self, cls: type[R], key: Hashable = None) -> R:
         """Give this session's one instance of a resource for that key."""
@@ -158,6 +159,12 @@ class Session:
         self._end(self.resources.stop if self.is_up else self.resources.kill)
 
     def _stop_at_exit(self) -> None:
+        if self.pid != os.getpid():
+            return
+        if self._ending is not None:
+            # No new thread can do it now.
+            self._ending.wait(2 * EXIT_PATIENCE)
+            return
         for resource in self.resources:
             if isinstance(resource, AmqpConnection):
                 resource.last_patience = EXIT_PATIENCE
@@ -167,7 +174,13 @@ class Session:
         """End without waiting: the client has gone, and nobody has stopped it."""
         if self.is_up and not self.has_ended and self.pid == os.getpid():
             warnings.warn("a standalone client was dropped without stop()", ResourceWarning, stacklevel=2)
-            self._end(self.resources.kill)
+            self.has_ended, self.is_up = True, False
+            # Whoever collects garbage may be the reader itself, for which the end would have to wait.
+            self._ending = self.backend.spawn(self._stop_resources)
+
+    def _stop_resources(self) -> None:
+        self.resources.stop()
+        atexit.unregister(self._stop_at_exit)
 
     def let_go(self) -> None:
         """Close what a fork has brought from the parent, without a word to the broker: the parent goes on."""

@@ -314,13 +314,23 @@ def fork_while_threads_call(uri: str) -> dict[str, Any]:
 # Ends
 
 
+left_open: list[Any] = []
+
+
 def end_without_stop(uri: str) -> str:
     """Leave all open, and a call just sent."""
     client, dispatch = ClusterRpcClient(uri=uri), event_dispatcher(uri=uri)
+    left_open.extend((client, dispatch))
     client.desk.say("a")
     dispatch("office", "opened", "before the end")
     client.desk.hold.call_async("sent last")
     return "left open"
+
+
+def end_after_dropping(uri: str) -> str:
+    """Have the client collected just before the end, with a call just sent."""
+    ClusterRpcClient(uri=uri).desk.hold.call_async("sent last")
+    return "dropped"
 
 
 def end_with_stop_at_exit(uri: str) -> str:

