@@ -6,10 +6,13 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
+import eventlet
 import pytest
 from under_nameko import standing_in
+from waiting import wait_until
 from wire import Inbox, Wire
 
+from rpcservice import rpc as own_rpc
 from rpcservice.compat.nameko.amqp.publish import Publisher
 from rpcservice.compat.nameko.containers import ServiceContainer
 from rpcservice.compat.nameko.exceptions import (
@@ -656,6 +659,65 @@ def test_the_request_of_a_killed_worker_goes_back(
     finally:
         other.kill()
         runner.kill()
+
+
+def test_the_request_that_a_killed_container_was_handling_goes_back(
+    config: dict[str, Any], wire: Wire, inbox: Inbox
+) -> None:
+    """Before there was a worker for it."""
+
+    def handle_message(self: Any, body: Any, message: Any) -> None:
+        inbox(message)
+        assert green().event().wait(10) is False
+
+    runner = ServiceRunner(config)
+    runner.add_service(answering(own_entrypoint(handle_message=handle_message)))
+    runner.start()
+    properties = {"content_type": "application/json", "reply_to": "none", "correlation_id": "1"}
+    wire.publish("nameko-rpc", "answering.answer", b'{"args": [], "kwargs": {}}', **properties)
+    message = inbox.take()
+    runner.service_map["answering"].kill()
+    wait_until(lambda: message.acknowledged, "what is given back")
+    runner.kill()
+    assert wire.channel.declare_queue("rpc-answering", passive=True).messages == 1
+
+
+def test_a_time_out_of_eventlets_in_handle_message_puts_the_request_back(
+    serve: Serve, rpc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no error of the request."""
+    redelivered: list[bool] = []
+
+    def handle_message(self: Any, body: Any, message: Any) -> None:
+        redelivered.append(message.delivery_info["redelivered"])
+        if len(redelivered) == 1:
+            raise eventlet.Timeout()
+        Rpc.handle_message(self, body, message)
+
+    monkeypatch.setattr(eventlet.hubs.get_hub(), "debug_exceptions", False)
+    serve(answering(own_entrypoint(handle_message=handle_message)))
+    assert rpc.answering.answer() == "answer given"
+    assert redelivered == [False, True]
+
+
+def test_methods_of_both_kinds_share_the_queue_of_a_service(serve: Serve, rpc: Any) -> None:
+    """While its imports are changed, one after the other."""
+
+    class Moving:
+        name = "moving"
+
+        @rpc_decorator
+        def old(self) -> str:
+            return "old"
+
+        @own_rpc
+        def new(self) -> str:
+            return "new"
+
+    serve(Moving)
+    assert [rpc.moving.old(), rpc.moving.new(), rpc.moving.old()] == ["old", "new", "old"]
+    with pytest.raises(MethodNotFound, match="absent"):
+        rpc.moving.absent()
 
 
 # Names that tests of others patch, and small ones
