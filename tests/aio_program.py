@@ -17,11 +17,12 @@ from typing import Any
 
 from rpcservice import RpcServiceError
 from rpcservice.aio import ClusterRpcClient, EventDispatcher, ServiceRpcClient, event_dispatcher
-from rpcservice.amqp import connection
+from rpcservice.amqp import connection, replies
 
 TICK = 0.01
 # Nobody here wants to wait longer than the broker.
 connection.FIRST_PAUSE = connection.LONGEST_PAUSE = 0.2
+replies.SWEEP_INTERVAL = 0.1
 
 _output = threading.Lock()
 _orders: "queue.Queue[dict[str, Any] | None]" = queue.Queue()
@@ -276,17 +277,19 @@ async def call_kept(uri: str) -> str:
         return str(await cluster.desk.say("kept"))
 
 
-async def leave_open(uri: str) -> str:
+async def leave_open(uri: str, seconds: float = 30) -> str:
     """End the loop with a call in flight and the client running."""
     client = _kept.setdefault(uri, ClusterRpcClient(uri=uri))
     cluster = await client.start()
-    cluster.desk.hold.call_async("left")
+    cluster.desk.hold.with_options(timeout=seconds).call_async("left")
     return str(await cluster.desk.say("left open"))
 
 
 async def close_left(uri: str) -> dict[str, Any]:
     client = _kept.pop(uri)
     answer = await client.proxy.desk.say("still there")
+    while pending(client.proxy):
+        await asyncio.sleep(TICK)
     await client.stop()
     return {"answer": answer, "threads": await threads_left()}
 

@@ -336,6 +336,12 @@ def test_a_client_outlives_the_loop_that_it_was_started_in(
     no_trace()
 
 
+def test_a_call_whose_loop_is_closed_is_dropped_when_its_time_is_up(do: Callable[..., Any], gate: Event) -> None:
+    """Its reply never comes, and the loop's timer died with the loop."""
+    assert do("leave_open", seconds=0.5) == "left open"
+    assert do("close_left") == {"answer": "still there", "threads": []}
+
+
 def test_a_client_serves_several_loops_at_once(do: Callable[..., Any]) -> None:
     assert do("call_from_loops", count=3) == [[f"{loop}.{number}" for number in range(20)] for loop in range(3)]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
 from rpcservice.aio.loops import AsyncClient, Work, end, tell
@@ -17,7 +18,7 @@ from rpcservice.standalone.session import GivenConfig, Session
 class PendingCall:
     """A call from a loop: sent when there is a connection, and dropped together with the future that waits for it."""
 
-    __slots__ = ("_call", "_message", "_names", "_provider", "_timer", "_up", "future", "loop")
+    __slots__ = ("_call", "_deadline", "_message", "_names", "_provider", "_timer", "_up", "future", "loop")
 
     def __init__(self, provider: "LoopRpc", message: Message) -> None:
         self.loop = asyncio.get_running_loop()
@@ -28,7 +29,11 @@ class PendingCall:
         self._names = service_name, method_name
         self._call: RpcCall | None = None
         self._up: asyncio.Future[Any] | None = None
-        self._timer = None if message.timeout is None else self.loop.call_later(message.timeout, self._expire)
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if message.timeout is not None:
+            self._deadline = monotonic() + message.timeout
+            self._timer = self.loop.call_later(message.timeout, self._expire)
         self.future.add_done_callback(self._forget)
 
     def send(self) -> None:
@@ -45,6 +50,8 @@ class PendingCall:
         else:
             self._call, self._up = call, None
             call.add_done_callback(self._arrive)
+            # Only now, for the loop's own timer is enough; but a loop may be closed with calls in flight.
+            call.deadline = self._deadline
 
     def _send_again(self, up: "asyncio.Future[Any]") -> None:
         if up.cancelled():
