@@ -1,19 +1,35 @@
 """Settings: read once from YAML or a mapping, checked key by key, frozen."""
 
 import logging
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from rpcservice import envvars
 from rpcservice.errors import ConfigError
+from rpcservice.kinds import (
+    ADDRESS,
+    BOOLEAN,
+    LOGIN,
+    MAPPING,
+    NAMES,
+    PATH,
+    PLACE,
+    SERIALIZERS,
+    TEXT,
+    TLS,
+    URI,
+    Kind,
+    integer,
+    one_of,
+    optional,
+    seconds,
+)
 
 DEFAULT_AMQP_URI = "pyamqp://guest:guest@localhost"
 MEBIBYTE = 1024 * 1024
@@ -81,13 +97,6 @@ class Settings:
     raw: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-class Kind(NamedTuple):
-    """What a key's value may be: in words, and as a check that gives the value to keep or raises ValueError."""
-
-    allowed: str
-    check: Callable[[Any], Any]
-
-
 class Key(NamedTuple):
     """One key of the configuration."""
 
@@ -106,161 +115,63 @@ class Key(NamedTuple):
         return getattr(Settings(), self.attribute)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _require(holds: bool, value: Any) -> Any:
-    if not holds:
-        raise ValueError(value)
-    return value
-
-
-def _optional(kind: Kind) -> Kind:
-    return Kind(f"{kind.allowed}, or null", lambda value: None if value is None else kind.check(value))
-
-
-def _integer(least: int, most: int | None = None) -> Kind:
-    return Kind(
-        f"a whole number from {least} {'on' if most is None else f'to {most}'}",
-        lambda value: _require(
-            type(value) is int and value >= least and (most is None or value <= most),
-            value,
-        ),
-    )
-
-
-def _seconds(allow_zero: bool = False) -> Kind:
-    return Kind(
-        "a number of seconds, 0 or more" if allow_zero else "a number of seconds above 0",
-        lambda value: _require(_is_number(value) and (value > 0 or (allow_zero and value == 0)), value),
-    )
-
-
-def _one_of(*choices: str) -> Kind:
-    return Kind(
-        f"{', '.join(choices[:-1])} or {choices[-1]}",
-        lambda value: _require(isinstance(value, str) and value in choices, value),
-    )
-
-
-def _check_names(value: Any) -> tuple[str, ...]:
-    _require(isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value), value)
-    return tuple(value)
-
-
-def _check_serializers(value: Any) -> Mapping[str, Any]:
-    _require(isinstance(value, Mapping) and all(isinstance(name, str) for name in value), value)
-    for description in value.values():
-        _require(isinstance(description, Mapping) and set(description) <= _OF_A_SERIALIZER, value)
-        _require("encoder" in description and "decoder" in description, value)
-        _require(all(isinstance(item, str) and item for item in description.values()), value)
-        _require("." in description["encoder"].strip(".") and "." in description["decoder"].strip("."), value)
-    return dict(value)
-
-
-def _check_uri(value: Any) -> str:
-    _require(isinstance(value, str), value)
-    for uri in value.split(";"):
-        _require(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri) is not None, value)
-        _require(urlsplit(uri).port != 0, value)  # a port that is no number raises ValueError by itself
-    return str(value)
-
-
-def _check_address(value: Any) -> str:
-    _require(isinstance(value, str | int) and not isinstance(value, bool), value)
-    try:
-        parse_address(str(value))
-    except ConfigError as exc:
-        raise ValueError(value) from exc
-    return str(value)
-
-
-_TEXT = Kind("a text", lambda value: _require(isinstance(value, str) and bool(value), value))
-_PATH = Kind(
-    "a path that begins with a slash",
-    lambda value: _require(isinstance(value, str) and value.startswith("/"), value),
-)
-_PLACE = Kind(
-    "the dotted path of a module and a name in it",
-    lambda value: _require(isinstance(value, str) and "." in value.strip("."), value),
-)
-_BOOLEAN = Kind("true or false", lambda value: _require(isinstance(value, bool), value))
-_LOGIN = _one_of("PLAIN", "AMQPLAIN", "EXTERNAL", "GSSAPI")
-_MAPPING = Kind("a mapping", lambda value: dict(_require(isinstance(value, Mapping), value)))
-_NAMES = Kind("a list of names", _check_names)
-_TLS = Kind(
-    "true, false or a mapping with ca_certs, certfile, keyfile, cert_reqs ...",
-    lambda value: _require(isinstance(value, bool | Mapping), value),
-)
-_URI = Kind("a broker's URI such as amqp://user:password@host:5672/vhost or memory://", _check_uri)
-_ADDRESS = Kind("host:port or port, the port from 0 to 65535; an IPv6 host in brackets: [::1]:8000", _check_address)
-_OF_A_SERIALIZER = frozenset(("encoder", "decoder", "content_type", "content_encoding"))
-_SERIALIZERS = Kind(
-    "a mapping from a name to a mapping with encoder and decoder, both dotted paths, and if need be content_type "
-    "and content_encoding",
-    _check_serializers,
-)
-
 KEYS: tuple[Key, ...] = (
-    Key("AMQP_URI", _URI, "The broker; several, separated by semicolons, are tried in turn."),
-    Key("AMQP_SSL", _optional(_TLS), "TLS to the broker, whose certificate is verified unless cert_reqs says none."),
-    Key("LOGIN_METHOD", _optional(_LOGIN), "The SASL mechanism: PLAIN (null), AMQPLAIN, EXTERNAL or GSSAPI."),
-    Key("HEARTBEAT", _seconds(allow_zero=True), "From one heartbeat to the next; a dead broker is found within two."),
-    Key("TRANSPORT_OPTIONS", _MAPPING, "Options of kombu's transports, for link: channel."),
-    Key(
-        "PREFETCH_COUNT", _optional(_integer(0, 65535)), "Unacknowledged messages a consumer; null follows max_workers."
-    ),
-    Key("link", _one_of("frames", "channel"), "How the broker is reached: by our own frames, or by kombu's channels."),
-    Key("publish_connection", _one_of("shared", "dedicated"), "Whether publishing has a connection of its own."),
-    Key("rpc_exchange", _TEXT, "The exchange for requests and replies."),
-    Key("AUTO_DELETE_EVENT_EXCHANGES", _BOOLEAN, "Event exchanges go with their last queue."),
-    Key("DECLARE_EVENT_EXCHANGES", _BOOLEAN, "Declare event exchanges; false leaves that to somebody else."),
-    Key("serializer", _TEXT, "What messages are encoded with: json, pickle, yaml, msgpack, or one of SERIALIZERS."),
-    Key("ACCEPT", _NAMES, "Serializers accepted from others; empty accepts the one that is used for sending."),
-    Key("SERIALIZERS", _SERIALIZERS, "Serializers of one's own."),
-    Key("SERVICE_CONTAINER_CLS", _optional(_PLACE), "A subclass of ServiceContainer that hosts the services."),
-    Key("max_workers", _integer(1), "Calls that one service carries out at a time."),
-    Key("parent_calls_tracked", _integer(0), "Length of the call stack that travels with a call."),
-    Key("rpc_timeout", _optional(_seconds()), "How long an RPC call may take; null waits for ever."),
-    Key("publish_timeout", _seconds(), "How long an event waits for the broker's confirm."),
-    Key("publish_buffer", _integer(1), "Messages that may wait for a confirm, or for the broker to come back."),
-    Key("max_message_size", _integer(1), "The largest body of a message, in bytes."),
-    Key("send_traceback", _BOOLEAN, "Send the traceback of an error to the RPC caller."),
-    Key("startup_timeout", _optional(_seconds()), "How long the start waits for the broker; null waits for ever."),
-    Key("shutdown_timeout", _seconds(allow_zero=True), "How long running calls may take to finish at a stop."),
-    Key("WEB_SERVER_ADDRESS", _ADDRESS, "Where HTTP is served; port 0 takes a free one."),
-    Key("health_address", _optional(_ADDRESS), "Where GET /health is served by a process without web entrypoints."),
-    Key("http_max_header_size", _integer(256), "The largest header of an HTTP request, in bytes."),
-    Key("http_max_body_size", _integer(0), "The largest body of an HTTP request, in bytes."),
-    Key("http_header_timeout", _seconds(), "How long the whole header of a request may take."),
-    Key("http_body_timeout", _seconds(), "How long the whole body of a request may take."),
-    Key("http_max_connections", _integer(1), "HTTP connections at a time."),
-    Key("http_keep_alive", _seconds(allow_zero=True), "How long an idle HTTP connection is kept; 0 keeps none."),
-    Key("http_queue_timeout", _seconds(allow_zero=True), "How long a request waits for a worker before it gets 503."),
-    Key("websocket_path", _PATH, "Where websockets are opened."),
+    Key("AMQP_URI", URI, "The broker; several, separated by semicolons, are tried in turn."),
+    Key("AMQP_SSL", optional(TLS), "TLS to the broker, whose certificate is verified unless cert_reqs says none."),
+    Key("LOGIN_METHOD", optional(LOGIN), "The SASL mechanism: PLAIN (null), AMQPLAIN, EXTERNAL or GSSAPI."),
+    Key("HEARTBEAT", seconds(allow_zero=True), "From one heartbeat to the next; a dead broker is found within two."),
+    Key("TRANSPORT_OPTIONS", MAPPING, "Options of kombu's transports, for link: channel."),
+    Key("PREFETCH_COUNT", optional(integer(0, 65535)), "Unacknowledged messages a consumer; null follows max_workers."),
+    Key("link", one_of("frames", "channel"), "How the broker is reached: by our own frames, or by kombu's channels."),
+    Key("publish_connection", one_of("shared", "dedicated"), "Whether publishing has a connection of its own."),
+    Key("rpc_exchange", TEXT, "The exchange for requests and replies."),
+    Key("AUTO_DELETE_EVENT_EXCHANGES", BOOLEAN, "Event exchanges go with their last queue."),
+    Key("DECLARE_EVENT_EXCHANGES", BOOLEAN, "Declare event exchanges; false leaves that to somebody else."),
+    Key("serializer", TEXT, "What messages are encoded with: json, pickle, yaml, msgpack, or one of SERIALIZERS."),
+    Key("ACCEPT", NAMES, "Serializers accepted from others; empty accepts the one that is used for sending."),
+    Key("SERIALIZERS", SERIALIZERS, "Serializers of one's own."),
+    Key("SERVICE_CONTAINER_CLS", optional(PLACE), "A subclass of ServiceContainer that hosts the services."),
+    Key("max_workers", integer(1), "Calls that one service carries out at a time."),
+    Key("parent_calls_tracked", integer(0), "Length of the call stack that travels with a call."),
+    Key("rpc_timeout", optional(seconds()), "How long an RPC call may take; null waits for ever."),
+    Key("publish_timeout", seconds(), "How long an event waits for the broker's confirm."),
+    Key("publish_buffer", integer(1), "Messages that may wait for a confirm, or for the broker to come back."),
+    Key("max_message_size", integer(1), "The largest body of a message, in bytes."),
+    Key("send_traceback", BOOLEAN, "Send the traceback of an error to the RPC caller."),
+    Key("startup_timeout", optional(seconds()), "How long the start waits for the broker; null waits for ever."),
+    Key("shutdown_timeout", seconds(allow_zero=True), "How long running calls may take to finish at a stop."),
+    Key("WEB_SERVER_ADDRESS", ADDRESS, "Where HTTP is served; port 0 takes a free one."),
+    Key("health_address", optional(ADDRESS), "Where GET /health is served by a process without web entrypoints."),
+    Key("http_max_header_size", integer(256), "The largest header of an HTTP request, in bytes."),
+    Key("http_max_body_size", integer(0), "The largest body of an HTTP request, in bytes."),
+    Key("http_header_timeout", seconds(), "How long the whole header of a request may take."),
+    Key("http_body_timeout", seconds(), "How long the whole body of a request may take."),
+    Key("http_max_connections", integer(1), "HTTP connections at a time."),
+    Key("http_keep_alive", seconds(allow_zero=True), "How long an idle HTTP connection is kept; 0 keeps none."),
+    Key("http_queue_timeout", seconds(allow_zero=True), "How long a request waits for a worker before it gets 503."),
+    Key("websocket_path", PATH, "Where websockets are opened."),
     Key(
         "websocket_origins",
-        _NAMES,
+        NAMES,
         "Origins of other pages that may open websockets, such as https://shop.example; * is any.",
     ),
     Key(
         "websocket_ping_interval",
-        _seconds(allow_zero=True),
+        seconds(allow_zero=True),
         "A websocket that is silent for so long is pinged, and closed after twice as long; 0 pings none.",
     ),
-    Key("websocket_max_message_size", _integer(1), "The largest message of a websocket's client, in bytes."),
-    Key("websocket_send_buffer", _integer(1), "What may wait for a slow websocket before it is closed, in bytes."),
-    Key("websocket_compression", _BOOLEAN, "Compress messages to and from websockets that can do so."),
+    Key("websocket_max_message_size", integer(1), "The largest message of a websocket's client, in bytes."),
+    Key("websocket_send_buffer", integer(1), "What may wait for a slow websocket before it is closed, in bytes."),
+    Key("websocket_compression", BOOLEAN, "Compress messages to and from websockets that can do so."),
     Key(
         "websocket_broadcast",
-        _one_of("auto", "broker", "process"),
+        one_of("auto", "broker", "process"),
         "Who gets a broadcast: websockets of all processes on the broker, or of this one; auto goes by AMQP_URI.",
     ),
-    Key("log_format", _one_of("text", "json"), "Log lines to read, or one JSON object a line."),
-    Key("LOGGING", _optional(_MAPPING), "A configuration for logging.config.dictConfig, instead of log_format."),
-    Key("services", _NAMES, "What `rpcservice run` starts when it is given nothing: modules or files."),
-    Key("strict_config", _BOOLEAN, "A key that looks like a slip of a known one keeps the services from starting."),
+    Key("log_format", one_of("text", "json"), "Log lines to read, or one JSON object a line."),
+    Key("LOGGING", optional(MAPPING), "A configuration for logging.config.dictConfig, instead of log_format."),
+    Key("services", NAMES, "What `rpcservice run` starts when it is given nothing: modules or files."),
+    Key("strict_config", BOOLEAN, "A key that looks like a slip of a known one keeps the services from starting."),
 )
 """Every key, in the order in which the documentation lists them. All other keys are free for services."""
 
@@ -345,7 +256,7 @@ def _look_for_slips(config: Mapping[str, Any], source: str, sources: Mapping[str
 
 
 def read_config(path: str | Path | None, defines: Sequence[tuple[str, object]] = ()) -> dict[str, Any]:
-    """Read a configuration file, and leave its values unchecked; arguments and errors are those of :func:`load_config`."""
+    """Read a configuration file, values unchecked; arguments and errors are those of :func:`load_config`."""
     values = dict(_read(Path(path))) if path is not None else {}
     services = values.get("services")
     if path is not None and isinstance(services, list):
@@ -410,22 +321,3 @@ def import_named(path: str, key: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as exc:
         raise ConfigError(f"{key} is {path!r}, which cannot be imported: {exc}") from exc
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Split ``[host:]port`` into host and port; IPv6 hosts stand in brackets.
-
-    Args:
-        text: Such as "8000", "0.0.0.0:8000" or "[::1]:0".
-
-    Raises:
-        ConfigError: It is no address.
-    """
-    host, _, port = str(text).rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        port = ""
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ConfigError(f"{text!r} is no address; give {_ADDRESS.allowed}")
-    return host or "0.0.0.0", int(port)

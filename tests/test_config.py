@@ -11,9 +11,9 @@ from rpcservice.config import (
     is_service_file,
     load_config,
     make_settings,
-    parse_address,
 )
 from rpcservice.errors import ConfigError
+from rpcservice.kinds import parse_address
 
 ROOT = Path(__file__).parent.parent
 

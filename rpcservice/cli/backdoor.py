@@ -50,7 +50,7 @@ def backdoor(target: str, edits_lines: bool) -> None:
 
 
 def _connect(address: str) -> socket.socket:
-    from rpcservice.config import parse_address
+    from rpcservice.kinds import parse_address
 
     try:
         connection = socket.create_connection(parse_address(address), CONNECT_WAIT)

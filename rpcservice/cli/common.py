@@ -142,7 +142,7 @@ def backdoor_address(text: str) -> str:
     Raises:
         CommandError: It is no address.
     """
-    from rpcservice.config import parse_address
+    from rpcservice.kinds import parse_address
 
     address = text if ":" in text else f"localhost:{text}"
     try:

@@ -145,8 +145,8 @@ _STAYS: Mapping[str, Mapping[str, str]] = {
     "nameko.amqp.publish": {"Publisher": _AMQP, "get_connection": _AMQP, "get_producer": _AMQP},
     "nameko.log_helpers": {"make_timing_logger": "time the block where it runs"},
     "nameko.web.server": {
-        "BindAddress": "use rpcservice.config.parse_address",
-        "parse_address": "use rpcservice.config.parse_address",
+        "BindAddress": "use rpcservice.kinds.parse_address",
+        "parse_address": "use rpcservice.kinds.parse_address",
     },
     "nameko.utils": {
         "import_from_path": "use importlib.import_module",

@@ -10,7 +10,7 @@ from eventlet import hubs, sleep
 from eventlet.patcher import original
 
 from rpcservice.concurrency import Task, Watch
-from rpcservice.config import parse_address
+from rpcservice.kinds import parse_address
 from rpcservice.core.resource import Resource
 from rpcservice.errors import ConfigError
 from rpcservice.web.answer import JSON, Answer, encode_json

@@ -284,14 +284,10 @@ def _nameko_factory() -> Iterator[_Factory]:
 @pytest.fixture
 def container_factory(_nameko_factory: _Factory) -> Callable[..., Any]:
     """Make containers: ``container_factory(ServiceClass, config=None)``. What still runs after the test is killed."""
-    from rpcservice.compat.nameko.containers import get_container_cls
+    from rpcservice.compat.nameko.containers import make_container as make
 
     def make_container(service_cls: type, config: Mapping[str, Any] | None = None) -> Any:
-        def make() -> Any:
-            settings = dict(nameko.config)
-            return get_container_cls(settings)(service_cls, settings)
-
-        return _nameko_factory.make(make, config)
+        return _nameko_factory.make(lambda: make(service_cls, dict(nameko.config)), config)
 
     return make_container
 
@@ -316,7 +312,7 @@ def runner_factory(_nameko_factory: _Factory) -> Callable[..., Any]:
 def predictable_call_ids() -> Iterator[MagicMock]:
     """Number calls instead of giving them random ids; gives the mock that makes the ids."""
     with (
-        patch("rpcservice.core.context.new_id") as get_id,
+        patch("rpcservice.core.context.new_call_id") as get_id,
         patch("rpcservice.compat.nameko.containers.new_call_id", get_id),
     ):
         get_id.side_effect = map(str, itertools.count())
@@ -338,7 +334,7 @@ def web_config() -> Iterator[dict[str, Any]]:
 def web_config_port(web_config: dict[str, Any]) -> int:
     """The port of that web server."""
     from rpcservice.compat.nameko.constants import WEB_SERVER_CONFIG_KEY
-    from rpcservice.config import parse_address
+    from rpcservice.kinds import parse_address
 
     return parse_address(nameko.config[WEB_SERVER_CONFIG_KEY])[1]
 
