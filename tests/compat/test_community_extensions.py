@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from command_process import Running
-from community_environment import community_path
+from community_environment import EXTENSIONS, community_path
 from community_process import run_service
+from community_table import TABLE, TESTED
 from waiting import wait_until
 
 from rpcservice import ClusterRpcClient
@@ -388,3 +389,9 @@ def test_opentelemetry_traces_calls_and_events_through_services(run: Run, servic
         found = wait_until(find, "the spans")
     assert {name: kind for name, (kind, _) in found.items()} == names
     assert len({trace for _, trace in found.values()}) == 1
+
+
+def test_the_table_says_which_extensions_are_tested() -> None:
+    """With the versions that these tests run."""
+    tested = sorted(f"{row.name}=={row.version}" for row in TABLE if row.outcome == TESTED)
+    assert tested == sorted(EXTENSIONS)
