@@ -86,6 +86,34 @@ def test_a_conftest_may_name_the_plugin_too(pytester: pytest.Pytester) -> None:
     run(pytester, "def test_it(empty_config): assert empty_config == {}").assert_outcomes(passed=1)
 
 
+def test_a_conftest_may_switch_everything_on(pytester: pytest.Pytester) -> None:
+    """Without an option or a variable: it stands in for nameko, and names the plugin."""
+    pytester.makeini("[pytest]\n")
+    pytester.makeconftest("""
+import rpcservice.compat.nameko
+
+rpcservice.compat.nameko.install()
+pytest_plugins = ["nameko.testing.pytest"]
+""")
+    pytester.makepyfile("""
+from nameko.testing.services import dummy, entrypoint_hook
+
+class Service:
+    name = "service"
+
+    @dummy
+    def work(self):
+        return 3
+
+def test_it(container_factory):
+    container = container_factory(Service, {"X": 1})
+    container.start()
+    with entrypoint_hook(container, "work") as work:
+        assert work() == 3
+""")
+    pytester.runpytest_subprocess("-q", *PATCH, timeout=60).assert_outcomes(passed=1)
+
+
 def test_leftovers_are_killed_and_configurations_forgotten(pytester: pytest.Pytester) -> None:
     code = """
 from nameko import config
