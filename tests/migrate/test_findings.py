@@ -21,8 +21,12 @@ CASES = {
     "from nameko.rpc import *": ["1: from nameko.rpc import *"],
     "from nameko.nothing import a": ["1: nameko.nothing is not known"],
     "import nameko.nothing": ["1: nameko.nothing is not known"],
-    "from nameko.utils.retry import retry": ["1: nameko.utils.retry.retry goes on working, from the compatibility layer"],
-    "import nameko.utils.retry as r\nr.retry": ["2: nameko.utils.retry.retry goes on working, from the compatibility layer"],
+    "from nameko.utils.retry import retry": [
+        "1: nameko.utils.retry.retry goes on working, from the compatibility layer"
+    ],
+    "import nameko.utils.retry as r\nr.retry": [
+        "2: nameko.utils.retry.retry goes on working, from the compatibility layer"
+    ],
     "import nameko_sqlalchemy": ["1: nameko_sqlalchemy is made for nameko, and imports it"],
     "from nameko_redis.x import y": ["1: nameko_redis is made for nameko, and imports it"],
     "from nameko_mine import y": [],
@@ -68,7 +72,7 @@ CASES = {
     "def test_it(rabbit_config, container_factory): pass": ["1: the fixture rabbit_config is nameko's"],
     "@pytest.fixture\ndef mine(web_session): pass": ["2: the fixture web_session is nameko's"],
     "def test_it(empty_config): pass": [],
-    "def helper(rabbit_config): pass": [],
+    "def make(rabbit_config): pass": [],
 }
 OWN = ("nameko_mine", "empty_config")
 
