@@ -154,6 +154,7 @@ class UnserializableValueError(RpcServiceError):
 
     Attributes:
         value: The value's ``repr``.
+        repr_value: The same, under nameko's name.
     """
 
     def __init__(self, value: object = None) -> None:
@@ -162,6 +163,7 @@ class UnserializableValueError(RpcServiceError):
             self.value = repr(value)
         except Exception:  # whatever a foreign __repr__ raises must not hide the first error
             self.value = "[__repr__ failed]"
+        self.repr_value = self.value
 
     def __str__(self) -> str:
         return f"Unserializable value: `{self.value}`"

@@ -169,9 +169,12 @@ class ProviderCollector:
     def _all_gone(self) -> Event:
         event: Event | None = vars(self).get("_gone")
         if event is None:
-            event = vars(self)["_gone"] = self.host.backend.event()
+            event = vars(self)["_gone"] = self._make_event()
             event.set()
         return event
+
+    def _make_event(self) -> Event:
+        return self.host.backend.event()
 
     def register_provider(self, provider: Any) -> None:
         """Take one in; those who declare this extension call it in ``setup`` or ``start``."""

@@ -165,10 +165,25 @@ class WorkerPool:
                 left &= set(contexts)
             if not left:
                 return True
-            watcher = self._backend.event()
-            self._watchers.append(watcher)
-            if not watcher.wait(max(0, deadline - monotonic())):
+            if not self._watch().wait(max(0, deadline - monotonic())):
                 return False
+
+    def wait_until_taken(self, ctx: WorkerContext) -> None:
+        """Wait until a worker has taken a submitted context, or it has been given back; for who must not run ahead."""
+        try:
+            while ctx in self.waiting:
+                self._watch().wait()
+        except BaseException:
+            # Whoever waited has been ended, and does not know that it was to run.
+            if ctx in self.waiting:
+                self.waiting.remove(ctx)
+            raise
+
+    def _watch(self) -> Event:
+        """Give an event that is set when the next worker ends."""
+        watcher = self._backend.event()
+        self._watchers.append(watcher)
+        return watcher
 
     def runs_here(self) -> bool:
         """Say whether the caller is one of the workers."""

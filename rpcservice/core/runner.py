@@ -57,7 +57,7 @@ class ServiceRunner:
         Raises:
             DeclarationError: The class cannot be hosted, or its name is taken.
         """
-        container = self.container_cls(cls, self.config, resources=self.resources, hooks=self.hooks)
+        container = self._make_container(cls)
         taken = self.service_map.get(container.service_name)
         if taken is not None:
             raise DeclarationError(
@@ -67,6 +67,9 @@ class ServiceRunner:
         container._watch_end = lambda _: self._one_ended.set()
         self.service_map[container.service_name] = container
         return container
+
+    def _make_container(self, cls: type) -> ServiceContainer:
+        return self.container_cls(cls, self.config, resources=self.resources, hooks=self.hooks)
 
     def start(self) -> None:
         """Start all services; gives control back when they are up.

@@ -3,8 +3,10 @@
 import logging
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from waiting import wait_until
 
 from rpcservice.compat.nameko import config
 from rpcservice.compat.nameko.containers import (
@@ -21,6 +23,7 @@ from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint
 from rpcservice.compat.nameko.runners import ServiceRunner, run_services
 from rpcservice.compat.nameko.timer import timer
 from rpcservice.concurrency import Event, green
+from rpcservice.errors import DeclarationError
 
 MEMORY = {"AMQP_URI": "memory://", "mine": "yes"}
 _steps: list[Any] = []
@@ -362,3 +365,129 @@ def test_an_entrypoint_may_keep_anything_under_the_name_concurrency() -> None:
     container = ServiceContainer(Working, MEMORY)
     assert container.run_worker(container.entrypoints[0]).result == 1
     assert container.entrypoints[0].concurrency == "allow"
+
+
+def test_an_extension_that_spawns_workers_waits_for_a_free_one() -> None:
+    """So that its loop takes no more than can be worked on; the next one runs once the first has ended."""
+    begun: list[int] = []
+    go_on = green().event()
+    spawned = green().event()
+
+    class Slow:
+        name = "slow"
+
+        @hook
+        def work(self, number: int) -> None:
+            begun.append(number)
+            go_on.wait(10)
+
+    container = ServiceContainer(Slow, {**MEMORY, "max_workers": 1})
+    (entrypoint,) = container.entrypoints
+    container.spawn_worker(entrypoint, (1,))
+
+    def spawn() -> None:
+        container.spawn_worker(entrypoint, (2,))
+        spawned.set()
+
+    container.spawn_managed_thread(spawn)
+    assert spawned.wait(0.05) is False
+    assert begun == [1]
+    go_on.set()
+    assert spawned.wait(10)
+    container._worker_pool.waitall()
+    assert begun == [1, 2]
+    assert container._worker_pool.running() == 0
+
+
+def test_what_is_ended_while_it_waits_for_a_worker_runs_nothing() -> None:
+    """Its loop is gone, and so is the work."""
+    begun: list[int] = []
+    go_on = green().event()
+
+    class Slow:
+        name = "slow"
+
+        @hook
+        def work(self, number: int) -> None:
+            begun.append(number)
+            go_on.wait(10)
+
+    container = ServiceContainer(Slow, {**MEMORY, "max_workers": 1})
+    (entrypoint,) = container.entrypoints
+    container.spawn_worker(entrypoint, (1,))
+    thread = container.spawn_managed_thread(lambda: container.spawn_worker(entrypoint, (2,)))
+    wait_until(lambda: container._worker_pool.waiting() == 1)
+    thread.kill()
+    assert container._worker_pool.waiting() == 0
+    go_on.set()
+    container._worker_pool.waitall()
+    assert begun == [1]
+
+
+def test_a_worker_that_spawns_another_does_not_wait_for_it() -> None:
+    """The only worker would wait for itself."""
+    done: list[str] = []
+
+    class Chain:
+        name = "chain"
+
+        @hook
+        def first(self) -> None:
+            container.spawn_worker(by_method["second"])
+            done.append("first")
+
+        @hook
+        def second(self) -> None:
+            done.append("second")
+
+    container = ServiceContainer(Chain, {**MEMORY, "max_workers": 1})
+    by_method = {entrypoint.method_name: entrypoint for entrypoint in container.entrypoints}
+    container.spawn_worker(by_method["first"])
+    container._worker_pool.waitall()
+    assert done == ["first", "second"]
+
+
+class TwoArguments(ServiceContainer):
+    """With the constructor that a subclass has on nameko 2."""
+
+    def __init__(self, service_cls: type, config: Any) -> None:
+        super().__init__(service_cls, config)
+
+
+class OneArgument(ServiceContainer):
+    """With the constructor that a subclass has on nameko 3."""
+
+    def __init__(self, service_cls: type) -> None:
+        super().__init__(service_cls)
+
+
+@pytest.mark.parametrize("cls", [TwoArguments, OneArgument])
+def test_a_class_of_containers_may_take_nameko_s_arguments_only(cls: type[ServiceContainer]) -> None:
+    """A runner's containers share its connections all the same."""
+    with config.patch({**MEMORY, "SERVICE_CONTAINER_CLS": f"{__name__}.{cls.__name__}"}, clear=True):
+        runner = ServiceRunner()
+        container = runner.add_service(Service)
+    assert type(container) is cls
+    assert container.resources is runner.resources
+    assert container.owns_resources is False
+    assert ServiceContainer(Service, MEMORY).owns_resources is True
+
+
+def test_a_class_that_is_added_twice_is_hosted_once() -> None:
+    """Another one of the same name is still refused."""
+
+    class Other:
+        name = Service.name
+
+    runner = ServiceRunner(MEMORY)
+    assert runner.add_service(Service) is runner.add_service(Service)
+    assert len(list(runner.containers)) == 1
+    with pytest.raises(DeclarationError, match="two services are named"):
+        runner.add_service(Other)
+
+
+def test_a_context_is_made_with_a_mock_for_its_entrypoint(container: ServiceContainer) -> None:
+    """Tests of providers have no entrypoint, and a container all the same."""
+    ctx = WorkerContext(container, None, Mock(), data={"language": "en"})
+    (language,) = (provider for provider in container.dependencies if isinstance(provider, Language))
+    assert language.get_dependency(ctx) == "en"

@@ -251,3 +251,46 @@ def test_a_decorator_may_give_arguments_that_no_caller_gives() -> None:
     (entrypoint,) = container.entrypoints
     entrypoint.check_signature((1,), {})
     assert container.run_worker(entrypoint, (1,)).result == ("session", 1)
+
+
+def test_an_entrypoint_may_leave_out_the_constructor_of_its_base() -> None:
+    """nameko's does nothing that is needed."""
+
+    class Bare(Entrypoint):
+        def __init__(self, topic: str) -> None:
+            self.topic = topic
+
+    class Working:
+        name = "working"
+
+        @Bare.decorator("news")
+        def work(self) -> int:
+            return 1
+
+        @Bare.decorator("more")
+        def fail(self) -> None:
+            raise ValueError("failed")
+
+    container = ServiceContainer(Working, {"AMQP_URI": "memory://"})
+    entrypoints = {entrypoint.method_name: entrypoint for entrypoint in container.entrypoints}
+    assert container.run_worker(entrypoints["work"]).result == 1
+    assert isinstance(container.run_worker(entrypoints["fail"]).error, ValueError)
+    assert entrypoints["work"].topic == "news"
+
+
+def test_every_extension_says_whether_it_is_bound() -> None:
+    """Also one that is neither a provider nor an entrypoint."""
+    inner = Inner()
+    assert repr(inner).startswith("<Inner [unbound] at 0x")
+    assert repr(inner.bind(Mock())).startswith("<Inner at 0x")
+
+
+def test_a_collector_needs_no_container() -> None:
+    """Tests of shared extensions make one without."""
+    collector = ProviderCollector()
+    provider = object()
+    collector.register_provider(provider)
+    assert collector.wait_for_providers(0) is False
+    collector.unregister_provider(provider)
+    collector.stop()
+    assert collector.wait_for_providers(0) is True

@@ -146,6 +146,7 @@ def test_calls_are_numbered(pytester: pytest.Pytester) -> None:
     code = """
 from nameko.containers import ServiceContainer, WorkerContext, new_call_id
 from nameko.testing.services import dummy
+from rpcservice.core.context import new_id
 
 class Service:
     name = "service"
@@ -159,6 +160,8 @@ def test_ids(predictable_call_ids):
     made = [WorkerContext(container, None, entrypoint).call_id for _ in range(2)]
     assert made == ["service.work.0", "service.work.1"]
     assert predictable_call_ids.call_count == 2
+    # What else has an id, such as a connection, keeps it.
+    assert len(new_id()) == 36
 
 def test_otherwise():
     assert len(new_call_id()) == 36

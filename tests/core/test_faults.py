@@ -104,7 +104,9 @@ def test_an_exception_that_cannot_be_rebuilt_comes_back_as_remote_error() -> Non
 
 
 def test_an_unserializable_value_comes_back_with_its_repr() -> None:
-    back = error_from_data(error_to_data(UnserializableValueError(object)))
+    error = UnserializableValueError(object)
+    assert error.value == error.repr_value == repr(object)
+    back = error_from_data(error_to_data(error))
     assert isinstance(back, UnserializableValueError)
     assert back.value == "<class 'object'>"
 

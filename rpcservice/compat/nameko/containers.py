@@ -1,9 +1,11 @@
 """nameko's containers: the order of a worker's steps, and what extensions find there."""
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,11 +25,16 @@ from rpcservice.core.service import method_signature, positional_range
 from rpcservice.core.worker import Stage, WorkerPlan
 from rpcservice.errors import DeclarationError
 
+_LONG = 3600.0
+
 HandleResult = Callable[["WorkerContext", Any, Any], tuple[Any, Any]]
 """Called with a worker's context, result and exc_info; gives the result and exc_info that providers are to see."""
 
 current_message: ContextVar[Any] = ContextVar("nameko_message", default=None)
 """The message whose ``handle_message`` runs here, if any."""
+
+_lent: ContextVar[tuple[Resources | None, Sequence[object]]] = ContextVar("nameko_lent", default=(None, ()))
+"""The resources and hooks of the runner that is making a container here."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +68,7 @@ class WorkerContext(context.WorkerContext):
         *,
         message: Any = None,
     ) -> None:
-        is_hosted = issubclass(type(container), ServiceContainer) and entrypoint.call_id_prefix
+        is_hosted = issubclass(type(container), ServiceContainer) and _is_bound(entrypoint)
         host, fired = (container, entrypoint) if is_hosted else _stand_ins(container, entrypoint)
         super().__init__(host, fired, tuple(args or ()), kwargs, data, message)
         self.container = container
@@ -77,6 +84,11 @@ class WorkerContext(context.WorkerContext):
     def origin_call_id(self) -> str | None:  # type: ignore[override]  # nameko gives nothing for a first call
         """The id of the first call that is still tracked; None when this is the first."""
         return self.call_id_stack[0] if len(self.call_id_stack) > 1 else None
+
+
+def _is_bound(entrypoint: Any) -> bool:
+    prefix = entrypoint.call_id_prefix
+    return isinstance(prefix, str) and prefix != ""
 
 
 def _stand_ins(container: Any, entrypoint: Any) -> tuple[Any, Any]:
@@ -169,6 +181,8 @@ class ServiceContainer(container.ServiceContainer):
         hooks: Sequence[object] = (),
     ) -> None:
         get_service_name(service_cls)
+        if resources is None:
+            resources, hooks = _lent.get()
         try:
             super().__init__(service_cls, read_settings(config), resources=resources, hooks=hooks)
         except DeclarationError as exc:
@@ -198,7 +212,10 @@ class ServiceContainer(container.ServiceContainer):
         *,
         message: Any = None,
     ) -> WorkerContext:
-        """Have a worker run the entrypoint's method as soon as one is free; never waits.
+        """Have a worker run the entrypoint's method.
+
+        It waits until one is free, so that a loop of an extension does not run ahead of them; not for messages of
+        a queue, of which there are only ``prefetch_count``, and not where a worker calls it.
 
         Args:
             entrypoint: The bound entrypoint that fires.
@@ -219,6 +236,8 @@ class ServiceContainer(container.ServiceContainer):
         ctx.handle_result = handle_result
         ctx.incoming = incoming
         self.pool.submit(ctx)
+        if self.pool.waiting and incoming is None and delivery is None and not self.pool.runs_here():
+            self.pool.wait_until_taken(ctx)
         return ctx
 
     def run_worker(
@@ -262,13 +281,13 @@ class ServiceContainer(container.ServiceContainer):
     def _worker_teardown(self, worker_ctx: WorkerContext) -> None:
         worker.tear_down(worker_ctx.plan, worker_ctx)
 
-    def kill(self, error: Any = None) -> None:
+    def kill(self, exc_info: Any = None) -> None:
         """End without waiting.
 
         Args:
-            error: Why, as an exception or as the triple of ``sys.exc_info()``; ``wait`` raises it.
+            exc_info: Why, as an exception or as the triple of ``sys.exc_info()``; ``wait`` raises it.
         """
-        super().kill(error[1] if isinstance(error, tuple) else error)
+        super().kill(exc_info[1] if isinstance(exc_info, tuple) else exc_info)
 
 
 class PoolView:
@@ -298,6 +317,11 @@ class PoolView:
         """Give how many wait for their turn."""
         return len(self._pool.waiting)
 
+    def waitall(self) -> None:
+        """Wait until all have ended."""
+        while not self._pool.wait_for(None, monotonic() + _LONG):
+            continue
+
 
 def get_service_name(service_cls: type) -> str:
     """Give the name of a service class.
@@ -318,6 +342,33 @@ def get_container_cls(config: Mapping[str, Any] | None = None) -> type[ServiceCo
     """Give the container class that the key ``SERVICE_CONTAINER_CLS`` names, else :class:`ServiceContainer`."""
     path = (global_config if config is None else config).get("SERVICE_CONTAINER_CLS")
     return import_from_path(path) or ServiceContainer
+
+
+def make_container(
+    service_cls: type, settings: Mapping[str, Any], resources: Resources | None = None, hooks: Sequence[object] = ()
+) -> ServiceContainer:
+    """Make the container that a configuration asks for, whose class may take nameko's arguments only.
+
+    Args:
+        service_cls: The service class.
+        settings: The configuration.
+        resources: Those of the runner.
+        hooks: Around-hooks.
+    """
+    container_cls: Callable[..., ServiceContainer] = get_container_cls(settings)
+    token = _lent.set((resources, hooks))
+    try:
+        return container_cls(service_cls, settings) if _takes(container_cls, 2) else container_cls(service_cls)
+    finally:
+        _lent.reset(token)
+
+
+def _takes(function: Callable[..., Any], number: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * number)
+    except TypeError:
+        return False
+    return True
 
 
 new_call_id = new_id

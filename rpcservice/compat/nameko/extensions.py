@@ -5,11 +5,11 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Self
 
+from rpcservice.concurrency import Event, green
 from rpcservice.core import dependency, entrypoint, extension
 from rpcservice.core.container import ServiceContainer
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import DECLARATIONS, declare
-from rpcservice.core.extension import ProviderCollector as ProviderCollector
 
 ENTRYPOINT_EXTENSIONS_ATTR = DECLARATIONS
 NAMEKO_ENTRYPOINTS = "nameko_entrypoints"
@@ -73,6 +73,10 @@ class Extension(extension.Extension):
             if not (isinstance(part, Extension) and part.is_bound()):
                 yield name, part
 
+    def __repr__(self) -> str:
+        state = "" if self.is_bound() else " [unbound]"
+        return f"<{type(self).__name__}{state} at {id(self):#x}>"
+
 
 def _bind_to(container: Any) -> Callable[[Any, str], Any]:
     return lambda part, name: part.bind(container, name)
@@ -94,6 +98,13 @@ class SharedExtension(Extension, extension.SharedExtension):
             known = super().bind(container, attr_name)
             shared[self.sharing_key] = known
         return known
+
+
+class ProviderCollector(extension.ProviderCollector):
+    """For a shared extension that serves several others; of use without a container too."""
+
+    def _make_event(self) -> Event:
+        return green().event()
 
 
 class DependencyProvider(Extension, dependency.DependencyProvider):
@@ -123,6 +134,11 @@ class Entrypoint(Extension, entrypoint.Entrypoint):
         sensitive_variables: The same, under its name before nameko 2.9.
         kwargs: ``concurrency`` of our own.
     """
+
+    # For those whose own __init__ does not call this one.
+    expected_exceptions: Any = ()
+    sensitive_arguments: Any = ()
+    worker_limit: int | None = None
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
 """nameko's helper that logs how long something took."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from time import time
 from typing import Any
 
 
@@ -20,10 +20,10 @@ def make_timing_logger(
 
     @contextmanager
     def log_time(msg: str, *args: Any) -> Iterator[None]:
-        began = time()
+        began = time.time()
         try:
             yield
         finally:
-            logger.log(level, f"{msg} in %0.{precision}fs", *args, time() - began)
+            logger.log(level, f"{msg} in %0.{precision}fs", *args, time.time() - began)
 
     return log_time

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from rpcservice.compat.nameko._config import read_settings
-from rpcservice.compat.nameko.containers import get_container_cls
+from rpcservice.compat.nameko.containers import ServiceContainer, get_container_cls, get_service_name, make_container
 from rpcservice.config import Settings
 from rpcservice.core import runner
 
@@ -22,6 +22,20 @@ class ServiceRunner(runner.ServiceRunner):
         settings = read_settings(config)
         self.container_cls = get_container_cls(settings)
         super().__init__(settings, hooks=hooks)
+
+    def add_service(self, cls: type) -> ServiceContainer:
+        """Add a service; gives its container. To add the same class again changes nothing, as in nameko.
+
+        Raises:
+            ConfigurationError: The class cannot be hosted.
+            DeclarationError: Another class has its name.
+        """
+        known: Any = self.service_map.get(get_service_name(cls))
+        added: Any = known if getattr(known, "service_cls", None) is cls else super().add_service(cls)
+        return cast(ServiceContainer, added)
+
+    def _make_container(self, cls: type) -> ServiceContainer:
+        return make_container(cls, read_settings(self.config), self.resources, self.hooks)
 
     @property
     def containers(self) -> Any:

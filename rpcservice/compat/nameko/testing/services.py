@@ -7,7 +7,9 @@ from unittest.mock import MagicMock
 
 from rpcservice.compat.nameko.exceptions import ExtensionNotFound
 from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, is_dependency
+from rpcservice.compat.nameko.testing.utils import get_extension as get_extension
 from rpcservice.compat.nameko.testing.waiting import WaitResult
+from rpcservice.compat.nameko.testing.waiting import wait_for_call as wait_for_call
 from rpcservice.core.container import ServiceContainer
 from rpcservice.core.context import WorkerContext
 from rpcservice.testing import calls
