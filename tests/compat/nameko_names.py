@@ -64,8 +64,8 @@ NAMES = {
     ),
     "nameko.testing.rabbit": "Client HTTPError",
     "nameko.testing.services": (
-        "EntrypointWaiterTimeout MockDependencyProvider Once dummy entrypoint_hook entrypoint_waiter get_extension once "
-        "replace_dependencies restrict_entrypoints wait_for_call worker_factory"
+        "EntrypointWaiterTimeout MockDependencyProvider Once dummy entrypoint_hook entrypoint_waiter get_extension "
+        "once replace_dependencies restrict_entrypoints wait_for_call worker_factory"
     ),
     "nameko.testing.utils": (
         "ANY_PARTIAL AnyInstanceOf DummyProvider ResourcePipeline assert_stops_raising find_free_port get_container "
