@@ -1,14 +1,13 @@
 """nameko clients, two instances of a nameko service and two of ours, on a virtual host for each module and version."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import nameko_process
 import pytest
 from json_process import JsonProcess
 from nameko_environment import nameko_python
-from nameko_process import nameko_shop
 from our_services import Log, OurShop, Seen
 from raw_caller import RawCaller
 
@@ -58,10 +57,8 @@ def nameko_shops(
 ) -> Iterator[list[JsonProcess]]:
     """Two instances of one nameko service, as processes."""
     folder = tmp_path_factory.mktemp("nameko")
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(nameko_shop(namekos_python, interop_uri, name, folder)) for name in ("first", "second")
-        ]
+    with nameko_process.nameko_shops(namekos_python, interop_uri, ("first", "second"), folder) as shops:
+        yield shops
 
 
 @pytest.fixture(scope="module")

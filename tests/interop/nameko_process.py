@@ -1,7 +1,7 @@
 """Starts nameko's services as processes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from json_process import JsonProcess
@@ -10,9 +10,13 @@ HERE = Path(__file__).parent
 
 
 @contextmanager
-def nameko_shop(python: str, uri: str, instance: str, folder: Path) -> Iterator[JsonProcess]:
-    """Run an instance of nameko's shop; inside of the context it takes requests and events."""
-    command = [python, str(HERE / "nameko_services.py"), uri, instance]
-    with JsonProcess(command, folder / f"{instance}.log") as shop:
-        shop.wait_for(ready=instance)
-        yield shop
+def nameko_shops(python: str, uri: str, instances: Sequence[str], folder: Path) -> Iterator[list[JsonProcess]]:
+    """Run instances of nameko's shop, side by side; inside of the context they take requests and events."""
+    with ExitStack() as stack:
+        shops = []
+        for instance in instances:
+            command = [python, str(HERE / "nameko_services.py"), uri, instance]
+            shops.append(stack.enter_context(JsonProcess(command, folder / f"{instance}.log")))
+        for shop, instance in zip(shops, instances, strict=True):
+            shop.wait_for(ready=instance)
+        yield shops

@@ -184,6 +184,21 @@ def test_a_key_with_more_dots_reaches_nobody(raw_caller: RawCaller, shop: str) -
     assert raw_caller.ask_for_json(f"{shop}.add", call_body(1))["result"] == 2
 
 
+def test_our_own_headers_and_the_brokers_never_become_context_data(raw_caller: RawCaller) -> None:
+    """nameko copies headers that it does not know and sends them on with its prefix."""
+    headers = {
+        "rpcservice-attempt": "1",
+        "nameko.rpcservice-attempt": "1",
+        "x-death": "a",
+        "nameko.x-death": "b",
+        "nameko.language": "fr",
+        "bare": "yes",
+    }
+    context = raw_caller.ask_for_json("our_shop.see_context", application_headers=headers)["result"]
+    assert context.pop("call_id_stack")
+    assert context == {"language": "fr", "bare": "yes"}
+
+
 BAD = {
     "no_json": {"body": b"{not json"},
     "more_than_json": {"body": b'{"args": [1], "kwargs": {}} more'},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from json_process import JsonProcess
-from nameko_process import HERE, nameko_shop
+from nameko_process import HERE, nameko_shops
 from our_services import OurShop
 from raw_caller import RawCaller, call_body
 from test_requests_on_the_wire import BAD
@@ -38,7 +38,7 @@ ANSWERS = {
 @pytest.fixture
 def nameko(rabbitmq_uri: str, namekos_python: str, tmp_path: Path) -> Iterator[JsonProcess]:
     """A service of nameko that may die."""
-    with nameko_shop(namekos_python, rabbitmq_uri, "mortal", tmp_path) as shop:
+    with nameko_shops(namekos_python, rabbitmq_uri, ["mortal"], tmp_path) as (shop,):
         yield shop
 
 
