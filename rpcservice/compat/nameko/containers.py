@@ -202,6 +202,11 @@ class ServiceContainer(container.ServiceContainer):
         """What extensions get of this container: all of it."""
         return self
 
+    @property
+    def extensions(self) -> Any:
+        """All extensions, in the order in which they are set up; compares and combines as the set that nameko has."""
+        return dict.fromkeys(super().extensions).keys()
+
     def spawn_worker(
         self,
         entrypoint: Any,
