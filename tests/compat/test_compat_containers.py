@@ -491,3 +491,11 @@ def test_a_context_is_made_with_a_mock_for_its_entrypoint(container: ServiceCont
     ctx = WorkerContext(container, None, Mock(), data={"language": "en"})
     (language,) = (provider for provider in container.dependencies if isinstance(provider, Language))
     assert language.get_dependency(ctx) == "en"
+
+
+def test_the_extensions_of_a_container_are_a_set(container: ServiceContainer) -> None:
+    """As in nameko, and in their order all the same."""
+    parts = {*container.subextensions, *container.dependencies, *container.entrypoints}
+    assert container.extensions == parts
+    assert container.extensions - set(container.entrypoints) == {*container.subextensions, *container.dependencies}
+    assert list(container.extensions)[-1] is container.entrypoints[-1]
