@@ -26,8 +26,11 @@ with standing_in():
     )
     from nameko.cli.click_paramtypes import HOST_PORT, KEY_VAL
     from nameko.cli.run import import_service
+    from nameko.cli.shell import make_nameko_helper
     from nameko.cli.utils import import_services, load_config, setup_config
     from nameko.exceptions import CommandError, ConfigurationError
+    from nameko.rpc import rpc
+    from nameko.runners import run_services
 
 SERVICE = """
 from nameko.timer import timer
@@ -142,6 +145,23 @@ def test_services_are_found_by_their_names(folder: Path) -> None:
     with pytest.raises(CommandError, match="module 'clocks' has no 'Watch'"):
         import_service("clocks:Watch")
     del sys.modules["clocks"]
+
+
+def test_the_helper_of_the_shell_calls_services() -> None:
+    """With a configuration, or the global one."""
+
+    class Echo:
+        name = "echo"
+
+        @rpc
+        def say(self, word: str) -> str:
+            return word
+
+    broker = {"AMQP_URI": "memory://helper-of-the-shell/"}
+    with run_services(broker, Echo, kill_on_exit=True), nameko.config.patch(broker, clear=True):
+        for n in (make_nameko_helper(broker), make_nameko_helper()):
+            assert n.rpc.echo.say("hello") == "hello"
+            n.disconnect()
 
 
 def test_options_are_there_for_commands_of_others(folder: Path) -> None:

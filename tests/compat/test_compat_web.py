@@ -4,6 +4,7 @@ import http.client
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from under_nameko import standing_in
@@ -449,6 +450,21 @@ def test_a_server_of_one_s_own_is_refused_with_what_to_do() -> None:
     with pytest.raises(ConfigurationError, match=r"OwnServer overrides get_wsgi_server.*override get_wsgi_app"):
         runner.start()
     runner.kill()
+
+
+@pytest.mark.parametrize(
+    ("config", "address"), [({}, ("0.0.0.0", 8000)), ({"WEB_SERVER_ADDRESS": "127.0.0.1:81"}, ("127.0.0.1", 81))]
+)
+def test_the_server_knows_its_address(config: dict[str, str], address: tuple[str, int]) -> None:
+    """That of the configuration."""
+    container = Mock(config=config, shared_extensions={})
+    assert WebServer().bind(container).bind_addr == address
+
+
+def test_there_is_no_wsgi_server_to_ask_for() -> None:
+    """With what to do instead."""
+    with pytest.raises(ConfigurationError, match="override get_wsgi_app for middleware, and put a proxy in front"):
+        WebServer().get_wsgi_server(None, None)
 
 
 @pytest.mark.parametrize(
