@@ -13,6 +13,7 @@ from typing import Any
 
 import kombu
 
+from rpcservice.amqp.framesocket import socket_settings
 from rpcservice.amqp.kombuchannel import KombuChannel
 from rpcservice.amqp.kombuwire import KombuWire
 from rpcservice.amqp.link import LinkChannel
@@ -111,7 +112,11 @@ class ChannelLink:
             login_method=self._login_method,
             heartbeat=self._heartbeat,
             connect_timeout=self._connect_timeout,
-            transport_options={**self._transport_options, **options},
+            transport_options={
+                "socket_settings": socket_settings(self._heartbeat),
+                **self._transport_options,
+                **options,
+            },
         )
         uses_tls = self._ssl if self._ssl is not None else self.uri.startswith("amqps:")
         connection.ssl = tls_options(uses_tls, connection.hostname) or False

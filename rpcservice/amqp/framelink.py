@@ -20,7 +20,7 @@ from amqp.method_framing import frame_writer
 from rpcservice.amqp import frames
 from rpcservice.amqp.framechannel import FrameChannel
 from rpcservice.amqp.frameparser import FrameParser
-from rpcservice.amqp.framesocket import READ_SIZE, SocketReader, SocketWriter
+from rpcservice.amqp.framesocket import READ_SIZE, SocketReader, SocketWriter, socket_settings
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.amqp.tls import check_login_method, tls_options
 from rpcservice.amqp.tlssocket import shared
@@ -109,6 +109,7 @@ class FrameLink:
             login_method=self._login_method,
             heartbeat=self._heartbeat,
             connect_timeout=self._connect_timeout,
+            transport_options={"socket_settings": socket_settings(self._heartbeat)},
         )
         uses_tls = self._ssl if self._ssl is not None else self.uri.startswith("amqps:")
         connection.ssl = tls_options(uses_tls, connection.hostname) or False

@@ -13,6 +13,7 @@ from waiting import wait_until
 from rpcservice import ServiceContainer
 from rpcservice.amqp import frames
 from rpcservice.amqp.framelink import FrameLink
+from rpcservice.amqp.link import Message
 from rpcservice.concurrency import Event, green
 from rpcservice.errors import ConnectionLost, PublishTimeout
 from rpcservice.testing import RabbitMQNode, TcpProxy
@@ -113,6 +114,23 @@ def test_a_silent_connection_is_found_within_two_heartbeats(echo: ServiceContain
     with pytest.raises(ConnectionLost, match="no heartbeat"):
         call.result()
     assert monotonic() - begin < 2.5
+
+
+def test_a_network_that_takes_nothing_for_a_while_keeps_its_connection(proxy: TcpProxy) -> None:
+    """TCP itself would give up after a second, as py-amqp sets it, where bytes wait to be sent."""
+    link = FrameLink(proxy.uri, green(), heartbeat=30)
+    link.connect()
+    channel = link.channel(confirms=True)
+    confirmed = green().event()
+    channel.on_confirm = lambda *confirm: confirmed.set()
+    proxy.black_hole()
+    channel.publish(Message("", "nobody", bytes(16 * 1024 * 1024), {}))
+    # What is tested is that time passes: twice what TCP was given.
+    assert not confirmed.wait(2.5)
+    assert link.failure is None
+    proxy.resume()
+    assert confirmed.wait(10)
+    link.close()
 
 
 def test_a_greenlet_that_keeps_all_others_from_running_is_no_silence(
