@@ -1,12 +1,12 @@
-"""Run as ``mixed_service.py FRAMEWORK URI INSTANCE``: one service, as nameko's Python runs it and as ours does.
+"""Run as ``mixed_service.py FRAMEWORK CONFIG INSTANCE``: one service, as nameko's Python runs it and as ours does.
 
-FRAMEWORK is nameko, ours, or drop-in: what is written for nameko, run by us.
+FRAMEWORK is nameko, ours, or drop-in: what is written for nameko, run by us. CONFIG is a JSON object.
 """
 # ruff: noqa: E402, for eventlet has to patch before anything else is imported
 
 import sys
 
-FRAMEWORK, URI, INSTANCE = sys.argv[1:]
+FRAMEWORK, GIVEN, INSTANCE = sys.argv[1:]
 
 if FRAMEWORK == "nameko":
     import eventlet
@@ -26,7 +26,7 @@ import signal
 import eventlet
 from kombu import Exchange, Queue
 
-CONFIG = {"AMQP_URI": URI, "PREFETCH_COUNT": 1, "max_workers": 1}
+CONFIG = {**json.loads(GIVEN), "PREFETCH_COUNT": 1, "max_workers": 1}
 
 if FRAMEWORK != "ours":
     import nameko_both

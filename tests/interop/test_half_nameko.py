@@ -1,5 +1,6 @@
 """Instances of one and the same service, some run by nameko and some by us: they share its queues."""
 
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -26,11 +27,23 @@ SHARED_QUEUES = {
     "orders-queue",
     "limits",
 }
+OTHER_CONFIG = {
+    "rpc_exchange": "another-rpc",
+    "AUTO_DELETE_EVENT_EXCHANGES": True,
+    "serializer": "msgpack",
+    "ACCEPT": ["msgpack", "json"],
+}
 in_both_orders = pytest.mark.parametrize("frameworks", [("nameko", "ours"), ("ours", "nameko")], ids="-".join)
 
 
 @pytest.fixture
-def start(rabbitmq_uri: str, namekos_python: str, tmp_path: Path) -> Iterator[Start]:
+def config(request: pytest.FixtureRequest, config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of this test's instances, clients and dispatchers."""
+    return {**config, **getattr(request, "param", {})}
+
+
+@pytest.fixture
+def start(config: dict[str, Any], namekos_python: str, tmp_path: Path) -> Iterator[Start]:
     """Start instances, side by side: ``start("nameko", "ours")``; they are named after what runs them."""
     with ExitStack() as stack:
 
@@ -38,7 +51,7 @@ def start(rabbitmq_uri: str, namekos_python: str, tmp_path: Path) -> Iterator[St
             processes = []
             for framework in frameworks:
                 python = namekos_python if framework == "nameko" else sys.executable
-                command = [python, str(HERE / "mixed_service.py"), framework, rabbitmq_uri, framework]
+                command = [python, str(HERE / "mixed_service.py"), framework, json.dumps(config), framework]
                 processes.append(stack.enter_context(JsonProcess(command, tmp_path / f"{framework}.log")))
             for process in processes:
                 process.wait_for(ready=True)
@@ -51,7 +64,12 @@ def _payloads(instances: list[JsonProcess], handler: str) -> list[Any]:
     return [line["payload"] for one in instances for line in one.matching(handler=handler)]
 
 
-@in_both_orders
+@pytest.mark.parametrize(
+    ("frameworks", "config"),
+    [(("nameko", "ours"), {}), (("ours", "nameko"), OTHER_CONFIG)],
+    ids=["nameko-ours", "ours-nameko"],
+    indirect=["config"],
+)
 def test_all_declare_the_same_and_all_get_work(
     start: Start, frameworks: tuple[str, str], rpc: Any, dispatch: Any, rabbitmq: RabbitMQNode, rabbitmq_uri: str
 ) -> None:
