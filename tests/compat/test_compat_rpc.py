@@ -617,6 +617,7 @@ def test_the_request_of_a_killed_worker_goes_back(
         handler = handle_result if bound_by == "closure" else partial(self.handle_result, message)
 
         def spawn() -> None:
+            # Where the container takes no more work, this raises: whoever calls handle_message sees to the request.
             self.container.spawn_worker(self, (), {}, context_data={}, handle_result=handler)
 
         if bound_by == "thread":
@@ -650,7 +651,7 @@ def test_the_request_of_a_killed_worker_goes_back(
     inbox.take()
     container = runner.service_map["hanging"]
     for entrypoint in container.entrypoints:
-        entrypoint.kill()
+        entrypoint.stop()
     container.pool.kill()
     other = ServiceContainer(Quick, config)
     other.start()
@@ -679,7 +680,31 @@ def test_the_request_that_a_killed_container_was_handling_goes_back(
     runner.service_map["answering"].kill()
     wait_until(lambda: message.acknowledged, "what is given back")
     runner.kill()
-    assert wire.channel.declare_queue("rpc-answering", passive=True).messages == 1
+    wait_until(lambda: wire.channel.declare_queue("rpc-answering", passive=True).messages == 1, "the request")
+
+
+def test_a_request_for_a_container_that_takes_no_more_work_goes_back(serve: Serve, wire: Wire, inbox: Inbox) -> None:
+    """An extension need not look for that itself."""
+
+    def handle_message(self: Any, body: Any, message: Any) -> None:
+        self.container.pool.refuse(self.stop_phase)
+        inbox("refused")
+        self.container.spawn_worker(self, (), {}, handle_result=partial(self.handle_result, message))
+
+    # With a consumer of nameko's own and with one of somebody else's.
+    def hand_over(self: Any, body: Any, message: Any) -> None:
+        (provider,) = self.providers
+        provider.handle_message(body, message)
+
+    replies = wire.tap("nameko-rpc", "my-replies")
+    for consumer in (RpcConsumer, type("OwnConsumer", (RpcConsumer,), {"handle_message": hand_over})):
+        runner = serve(answering(own_entrypoint(handle_message=handle_message, rpc_consumer=consumer())))
+        properties = {"content_type": "application/json", "reply_to": "my-replies", "correlation_id": "1"}
+        wire.publish("nameko-rpc", "answering.answer", b'{"args": [], "kwargs": {}}', **properties)
+        inbox.take()
+        runner.stop()
+        wait_until(lambda: wire.channel.purge_queue("rpc-answering") == 1, "the request")
+    assert len(replies) == 0
 
 
 def test_a_time_out_of_eventlets_in_handle_message_puts_the_request_back(

@@ -6,6 +6,7 @@ from typing import Any
 
 from rpcservice.compat.nameko.amqp._message import Message
 from rpcservice.compat.nameko.containers import current_message
+from rpcservice.compat.nameko.exceptions import ContainerBeingKilled
 
 Handler = Callable[[Any, Any], Any]
 """Called with the decoded body and the message."""
@@ -35,6 +36,8 @@ def spawn_handler(
         token = current_message.set(message)
         try:
             handle(body, message)
+        except ContainerBeingKilled:
+            give_back(message)
         except Exception as exc:
             _log.exception("message %s could not be handled", message.delivery.routing_key)
             if not message.acknowledged:

@@ -115,6 +115,8 @@ class RpcConsumer(SharedExtension, ProviderCollector):
         routing_key = message.delivery_info["routing_key"]
         try:
             self.get_provider_for_method(routing_key).handle_message(body, message)
+        except ContainerBeingKilled:
+            give_back(message)
         except Exception as exc:
             if isinstance(exc, BadRequest):
                 _log.warning("request %s: %s", routing_key, exc)
