@@ -57,8 +57,10 @@ class Bookshop:
                     return response.status, json.loads(response.read())["message"]
             except urllib.error.HTTPError as exc:
                 with exc:
-                    if exc.code != 503:
-                        return exc.code, json.loads(exc.read())["message"]
+                    text = exc.read().decode()
+                # nameko serves HTTP before its other services are there.
+                if exc.code != 503 and "UnknownService" not in text:
+                    return exc.code, json.loads(text)["message"]
             except OSError:
                 if monotonic() > deadline:
                     raise
