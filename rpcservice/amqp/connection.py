@@ -240,7 +240,7 @@ class AmqpConnection(Resource):
         """Open what is not open; what the broker refuses to one channel must not keep the others closed."""
         refusals = []
         for channel in list(self._channels):
-            if channel.current is None:
+            if channel.is_wanted:
                 try:
                     channel.open(link)
                 except ChannelClosed as exc:

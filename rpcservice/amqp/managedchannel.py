@@ -45,6 +45,12 @@ class ManagedChannel:
         self._confirms = confirms
         self._ready = connection.backend.event()
         self._guard = connection.backend.guard()
+        self._is_settling = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is to be opened: not while somebody still hears that the one before is lost."""
+        return self.current is None and not self._is_settling
 
     def open(self, link: Link) -> None:
         """Open and set up; carried out by the connection."""
@@ -71,12 +77,16 @@ class ManagedChannel:
             if channel is not self.current:
                 return
             self.current = None
+            self._is_settling = True
             self._ready.clear()
         if isinstance(failure, ChannelClosed):
             _log.error("channel for %s: %s; it is opened again", self.name, failure)
-        if self._on_lost is not None:
-            self._on_lost(failure)
-        self._connection.call_attention()
+        try:
+            if self._on_lost is not None:
+                self._on_lost(failure)
+        finally:
+            self._is_settling = False
+            self._connection.call_attention()
 
     def reopen(self) -> None:
         """Close the channel, and have it opened and set up anew; does not wait."""

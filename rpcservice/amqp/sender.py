@@ -91,7 +91,9 @@ class ConfirmedSender(Resource):
         self._topology.append(topology)
 
     def _open(self, channel: LinkChannel) -> None:
-        channel.on_confirm = self._confirm
+        # With the table of this channel: on threads, the reader of one that is lost may still come with a confirm, and
+        # its number means another message of the next channel.
+        channel.on_confirm = partial(self._confirm, self._unconfirmed)
         channel.on_return = self._return
         for topology in self._topology:
             topology(channel)
@@ -239,10 +241,9 @@ class ConfirmedSender(Resource):
         for one in ended:
             one.tell()
 
-    def _confirm(self, sequence: int, multiple: bool, taken: bool) -> None:
+    def _confirm(self, unconfirmed: dict[int, Pending], sequence: int, multiple: bool, taken: bool) -> None:
         ended: list[Pending] = []
         with self._guard:
-            unconfirmed = self._unconfirmed
             if multiple:
                 sequences = []
                 for known in unconfirmed:
@@ -282,6 +283,7 @@ class ConfirmedSender(Resource):
         with self._guard:
             unconfirmed = [pending for pending in self._unconfirmed.values() if not pending.done]
             self._unconfirmed.clear()
+            self._unconfirmed = {}
             if isinstance(failure, ChannelClosed):
                 for pending in self._culprits(unconfirmed, failure):
                     self._end(pending, failure, ended)

@@ -122,6 +122,26 @@ def test_a_channel_that_ends_while_it_is_nobodys_is_opened_again(monkeypatch: py
     rig.connection.stop()
 
 
+def test_a_channel_is_not_opened_while_its_owner_still_hears_of_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take what belongs to the next channel for what belonged to the last one."""
+    rig = Rig(monkeypatch, nothing, nothing)
+    seen: list[bool] = []
+
+    def hear(failure: Exception) -> None:
+        wait_until(lambda: rig.connection.link is rig.links[1] and rig.connection.health() is None, "the next link")
+        seen.append(channel.current is None)
+
+    channel = rig.add_channel(on_lost=hear)
+    rig.connection.start()
+    (lost,) = rig.links[0].channels
+    rig.links[0].lose()
+    lost.is_open = False
+    lost.on_closed(ConnectionLost("lost"))
+    assert seen == [True]
+    wait_until(lambda: channel.current is rig.links[1].channels[0], "the next channel")
+    rig.connection.stop()
+
+
 @pytest.mark.broker
 def test_a_channel_that_is_opened_when_its_link_is_lost_is_lost_too(rabbitmq_uri: str) -> None:
     """The link tells all channels that it knows, and this one it does not know yet."""

@@ -71,6 +71,17 @@ def test_a_channel_that_another_message_has_closed_fails_no_other(rig: Rig) -> N
     assert rig.outcomes == {"a": None}
 
 
+def test_a_late_confirm_of_a_lost_channel_means_no_message_of_the_next(rig: Rig) -> None:
+    """Numbers begin anew, and the reader of the lost connection may still be at work."""
+    rig.send("a")
+    rig.connection.lose(ConnectionLost())
+    channel = rig.connection.open()
+    rig.channel.on_confirm(1, False, True)
+    assert rig.outcomes == {}
+    channel.on_confirm(1, False, True)
+    assert rig.outcomes == {"a": None}
+
+
 def test_what_waits_stays_in_order_when_the_new_channel_ends_too(rig: Rig) -> None:
     rig.connection.lose(ConnectionLost())
     rig.send("a", "b")
