@@ -138,7 +138,8 @@ def test_a_channel_is_not_opened_while_its_owner_still_hears_of_the_loss(monkeyp
     lost.is_open = False
     lost.on_closed(ConnectionLost("lost"))
     assert seen == [True]
-    wait_until(lambda: channel.current is rig.links[1].channels[0], "the next channel")
+    wait_until(lambda: channel.current is not None, "the next channel")
+    assert channel.current is rig.links[1].channels[0]
     rig.connection.stop()
 
 
