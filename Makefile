@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint docs bench audit test-all rabbitmq chromium clean
+.PHONY: help run test lint docs bench audit test-all rabbitmq chromium redis clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
@@ -37,8 +37,11 @@ rabbitmq:
 chromium:
 	@bash .ci/install-chromium
 
+redis:
+	@bash .ci/install-redis
+
 # Coverage is looked at after the tests, and is shown only when it is too low: the last words are pytest's summary.
-test: $(VENV)/.installed-dev rabbitmq chromium ## Run all tests, against a private RabbitMQ node, with coverage
+test: $(VENV)/.installed-dev rabbitmq chromium redis ## Run all tests, against a private RabbitMQ node, with coverage
 	@rm -f .coverage .coverage.*
 	@echo 'Running the tests; this takes some minutes.'
 	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
