@@ -1,13 +1,22 @@
-"""Run by nameko's own Python: ``nameko_services.py URI INSTANCE``, a nameko service that prints what it sees."""
+"""Run as ``nameko_services.py URI INSTANCE``, a nameko service that prints what it sees.
+
+By nameko's own Python; or by ours, with ``drop-in`` behind it.
+"""
 # ruff: noqa: E402, for eventlet has to patch before anything else is imported
+
+import sys
 
 import eventlet
 
+URI, INSTANCE = sys.argv[1:3]
 eventlet.monkey_patch()
+if "drop-in" in sys.argv:
+    from rpcservice.compat import nameko
+
+    nameko.install()
 
 import json
 import logging
-import sys
 
 import nameko_both
 import odd_outcomes
@@ -17,7 +26,6 @@ from nameko.extensions import DependencyProvider
 from nameko.rpc import rpc
 from shop_errors import OutOfStock
 
-URI, INSTANCE = sys.argv[1:3]
 CONFIG = {"AMQP_URI": URI, "ACCEPT": ["json", "pickle", "yaml", "msgpack"]}
 
 

@@ -6,7 +6,8 @@ from typing import Any, Self
 from uuid import uuid4
 
 import amqp
-from kombu import Connection
+from kombu import Connection, serialization
+from kombu.compression import decompress
 
 EXCHANGE = "nameko-rpc"
 NO_ARGUMENTS = b'{"args": [], "kwargs": {}}'
@@ -71,3 +72,28 @@ def call_body(*args: Any, **kwargs: Any) -> bytes:
     """Give the body of a request."""
     body: Mapping[str, Any] = {"args": args, "kwargs": kwargs}
     return json.dumps(body).encode()
+
+
+def reply_value(reply: Any) -> Any:
+    """Give the value of a reply in any serializer, compressed or not."""
+    body, content_type = reply.body, reply.properties["content_type"]
+    if "compression" in reply.headers:
+        body = decompress(body, reply.headers["compression"])
+    return serialization.loads(body, content_type, reply.properties["content_encoding"], force=True)
+
+
+UNDECODABLE: dict[str, dict[str, Any]] = {
+    "no_json": {"body": b"{not json"},
+    "more_than_json": {"body": b'{"args": [1], "kwargs": {}} more'},
+    "deeper_than_can_be": {"body": call_body().replace(b"[]", b"[" * 50_000 + b"]" * 50_000)},
+    "too_many_digits": {"body": call_body().replace(b"[]", b"[" + b"1" * 5000 + b"]")},
+    "no_date": {"body": b'{"args": [{"__type__": "date", "__value__": "never"}], "kwargs": {}}'},
+    "no_type": {"body": b'{"args": [{"__type__": "strange", "__value__": "x"}], "kwargs": {}}'},
+    "yaml_object": {"body": b"args: [!!python/object/apply:os.getcwd []]", "content_type": "application/x-yaml"},
+    "no_utf_8": {"body": b'{"args": ["\xff"], "kwargs": {}}'},
+    "no_pickle": {"body": b"nonsense", "content_type": "application/x-python-serialize", "content_encoding": "binary"},
+    "strange_type": {"body": NO_ARGUMENTS, "content_type": "text/strange"},
+    "unknown_compression": {"body": NO_ARGUMENTS, "application_headers": {"compression": "application/x-strange"}},
+    "broken_compression": {"body": b"not packed", "application_headers": {"compression": "application/x-gzip"}},
+}
+"""Requests that no service can decode."""

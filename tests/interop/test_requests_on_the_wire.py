@@ -3,9 +3,7 @@
 from typing import Any
 
 import pytest
-from kombu import serialization
-from kombu.compression import decompress
-from raw_caller import NO_ARGUMENTS, RawCaller, call_body
+from raw_caller import UNDECODABLE, RawCaller, call_body, reply_value
 
 pytestmark = pytest.mark.usefixtures("nameko_shops", "our_shops")
 
@@ -199,28 +197,12 @@ def test_our_own_headers_and_the_brokers_never_become_context_data(raw_caller: R
     assert context == {"language": "fr", "bare": "yes"}
 
 
-BAD = {
-    "no_json": {"body": b"{not json"},
-    "more_than_json": {"body": b'{"args": [1], "kwargs": {}} more'},
-    "deeper_than_can_be": {"body": call_body().replace(b"[]", b"[" * 50_000 + b"]" * 50_000)},
-    "too_many_digits": {"body": call_body().replace(b"[]", b"[" + b"1" * 5000 + b"]")},
-    "no_date": {"body": b'{"args": [{"__type__": "date", "__value__": "never"}], "kwargs": {}}'},
-    "no_type": {"body": b'{"args": [{"__type__": "strange", "__value__": "x"}], "kwargs": {}}'},
-    "yaml_object": {"body": b"args: [!!python/object/apply:os.getcwd []]", "content_type": "application/x-yaml"},
-    "no_utf_8": {"body": b'{"args": ["\xff"], "kwargs": {}}'},
-    "no_pickle": {"body": b"nonsense", "content_type": "application/x-python-serialize", "content_encoding": "binary"},
-    "strange_type": {"body": NO_ARGUMENTS, "content_type": "text/strange"},
-    "unknown_compression": {"body": NO_ARGUMENTS, "application_headers": {"compression": "application/x-strange"}},
-    "broken_compression": {"body": b"not packed", "application_headers": {"compression": "application/x-gzip"}},
-}
-
-
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", UNDECODABLE)
 def test_what_cannot_be_decoded_is_answered(raw_caller: RawCaller, name: str) -> None:
     """nameko drops such requests without an answer."""
-    request: dict[str, Any] = BAD[name]
+    request: dict[str, Any] = UNDECODABLE[name]
     reply = raw_caller.ask("our_shop.add", **request)
-    type_name, text, _ = _error(_value(reply))
+    type_name, text, _ = _error(reply_value(reply))
     assert type_name == "MalformedRequest"
     assert "cannot be decoded as" in text or "is not accepted here" in text
 
@@ -229,10 +211,3 @@ def test_an_empty_body_is_answered(raw_caller: RawCaller) -> None:
     """nameko takes it for an empty text, whatever the content type."""
     assert _error(raw_caller.ask_for_json("our_shop.add", b""))[0] == "MalformedRequest"
     assert raw_caller.ask_for_json("nameko_shop.add", b"")["error"]["exc_type"] == "TypeError"
-
-
-def _value(reply: Any) -> Any:
-    body, content_type = reply.body, reply.properties["content_type"]
-    if "compression" in reply.headers:
-        body = decompress(body, reply.headers["compression"])
-    return serialization.loads(body, content_type, reply.properties["content_encoding"], force=True)

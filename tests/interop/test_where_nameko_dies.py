@@ -1,6 +1,7 @@
 """Requests that leave nameko's caller without an answer, or end its service: ours answers, and goes on."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,7 @@ import pytest
 from json_process import JsonProcess
 from nameko_process import HERE, nameko_shops
 from our_services import OurShop
-from raw_caller import RawCaller, call_body
-from test_requests_on_the_wire import BAD
+from raw_caller import UNDECODABLE, RawCaller, call_body, reply_value
 from waiting import wait_until
 
 from rpcservice import ServiceContainer
@@ -42,6 +42,15 @@ def nameko(rabbitmq_uri: str, namekos_python: str, tmp_path: Path) -> Iterator[J
         yield shop
 
 
+@pytest.fixture(scope="module")
+def drop_in(rabbitmq: RabbitMQNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawCaller]:
+    """A caller of the same service of nameko's, run by us."""
+    uri = rabbitmq.vhost()
+    with nameko_shops(sys.executable, uri, ["immortal"], tmp_path_factory.mktemp("drop-in")), RawCaller(uri) as raw:
+        yield raw
+    rabbitmq.delete_vhost(uri)
+
+
 @pytest.fixture
 def ours(container_factory: Any) -> ServiceContainer:
     container: ServiceContainer = container_factory(OurShop, {"ACCEPT": ["json", "pickle"]})
@@ -66,7 +75,7 @@ def nameko_caller(rabbitmq_uri: str, namekos_python: str, tmp_path: Path) -> Ite
 
 def test_nameko_answers_nothing_that_it_cannot_decode(nameko: JsonProcess, caller: RawCaller) -> None:
     """The one answer that comes is that to the request after them."""
-    for request in BAD.values():
+    for request in UNDECODABLE.values():
         caller.send("nameko_shop.add", **request)
     assert caller.ask_for_json("nameko_shop.add", call_body(1)) == {"result": 2, "error": None}
 
@@ -134,3 +143,29 @@ def test_a_nameko_caller_learns_what_went_wrong_in_a_hook(nameko_caller: JsonPro
     for hook in ("get_dependency", "worker_setup", "worker_result"):
         answer = nameko_caller.ask(op="call", service="our_shop", method="add", args=[1], context={"trouble": hook})
         assert (answer["type"], answer["text"]) == ("RemoteError", f"RuntimeError trouble in {hook}")
+
+
+@pytest.mark.parametrize("name", ["no_content_type", "get_dependency", "worker_setup"])
+def test_namekos_service_run_by_us_answers_with_the_error(drop_in: RawCaller, name: str) -> None:
+    type_name, text = ANSWERS[name]
+    error = drop_in.ask_for_json("nameko_shop.add", call_body(1), **DEADLY[name])["error"]
+    assert error["exc_type"] == type_name
+    assert error["value"].startswith(text)
+
+
+@pytest.mark.parametrize("name", AFTER_THE_REPLY)
+def test_namekos_service_run_by_us_goes_on_after_its_reply(drop_in: RawCaller, name: str) -> None:
+    """The reply goes out before these hooks, as in nameko."""
+    assert drop_in.ask_for_json("nameko_shop.add", call_body(1), **AFTER_THE_REPLY[name])["result"] == 2
+    assert drop_in.ask_for_json("nameko_shop.add", call_body(2))["result"] == 3
+
+
+def test_namekos_service_run_by_us_goes_on_after_a_request_without_reply_to(drop_in: RawCaller) -> None:
+    drop_in.send("nameko_shop.add", call_body(1), reply_to=None)
+    assert drop_in.ask_for_json("nameko_shop.add", call_body(2))["result"] == 3
+
+
+@pytest.mark.parametrize("name", UNDECODABLE)
+def test_namekos_service_run_by_us_answers_what_it_cannot_decode(drop_in: RawCaller, name: str) -> None:
+    reply = drop_in.ask("nameko_shop.add", **UNDECODABLE[name])
+    assert reply_value(reply)["error"]["exc_type"] == "MalformedRequest"
