@@ -141,7 +141,7 @@ class UndeliverableMessage(PublishError):
         routing_key: Its routing key, for which that exchange has no binding.
     """
 
-    def __init__(self, exchange: str, routing_key: str) -> None:
+    def __init__(self, exchange: str = "", routing_key: str = "") -> None:
         super().__init__(
             f"no queue takes messages with routing key {routing_key!r} from exchange {exchange!r}; bind one first"
         )

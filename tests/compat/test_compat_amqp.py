@@ -102,6 +102,12 @@ def test_a_mandatory_message_without_a_queue_is_an_error(serve: Serve, broker_ur
     assert UndeliverableMessage is OwnUndeliverableMessage
 
 
+def test_the_error_may_be_made_without_arguments() -> None:
+    """By tests of others, as what a mock raises."""
+    with pytest.raises(UndeliverableMessage, match="no queue takes"):
+        mock.Mock(side_effect=UndeliverableMessage)()
+
+
 def test_an_option_that_does_not_exist_is_named(serve: Serve, broker_uri: str) -> None:
     def publish() -> None:
         with pytest.raises(TypeError, match="'imediate' is no option of a Publisher"):
