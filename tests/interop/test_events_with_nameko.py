@@ -202,6 +202,31 @@ def test_an_event_that_cannot_be_decoded_is_dropped_by_both(
     assert [payload for payload, _ in wait_for_seen("pooled", 1)] == ["after the bad one of nameko_shop"]
 
 
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        ({}, "raw ü"),
+        ({"content_type": "application/data", "content_encoding": "binary"}, "raw ü".encode()),
+        ({"content_type": "application/text", "content_encoding": "utf-8"}, "raw ü"),
+    ],
+    ids=["none", "data", "text"],
+)
+def test_an_event_that_no_serializer_has_made_is_handed_on_by_both(
+    raw_caller: RawCaller,
+    nameko_shops: list[JsonProcess],
+    wait_for_seen: WaitForSeen,
+    properties: dict[str, str],
+    expected: str | bytes,
+) -> None:
+    raw_caller.publish("nameko_shop.events", "single", "raw ü".encode(), **properties)
+    assert wait_for_seen("single", 1) == [expected]
+    shop = nameko_shops[0]
+    before = len(shop.matching(handler="everywhere"))
+    raw_caller.publish("our_shop.events", "everywhere", "raw ü".encode(), **properties)
+    shop.wait_until(lambda: len(shop.matching(handler="everywhere")) > before, "the event")
+    assert shop.matching(handler="everywhere")[before]["payload"] == str(expected)
+
+
 def test_our_standalone_dispatcher_reaches_nameko(interop_uri: str, nameko_shops: list[JsonProcess]) -> None:
     with event_dispatcher({"AMQP_URI": interop_uri}) as dispatch:
         dispatch("our_shop", "pooled", {"from": "outside"})
