@@ -16,19 +16,22 @@ class CallContext:
         prefix: What the call ids begin with.
         data: The context data; a call stack in it goes on.
         calls_tracked: The greatest length of the call stack.
+
+    Attributes:
+        data: The context data; what is changed in it travels with the calls that follow.
     """
 
     def __init__(self, prefix: str, data: Mapping[str, Any] | None, calls_tracked: int) -> None:
         self._prefix = prefix
-        self._data = dict(data or {})
-        self._parents = tuple(self._data.get(CALL_ID_STACK) or ())
+        self.data = dict(data or {})
+        self._parents = tuple(self.data.get(CALL_ID_STACK) or ())
         self._calls_tracked = calls_tracked
 
     @property
     def context_data(self) -> dict[str, Any]:
         """The context data of one call."""
         stack = [*self._parents, f"{self._prefix}.{new_id()}"]
-        return {**self._data, CALL_ID_STACK: stack[-self._calls_tracked :]}
+        return {**self.data, CALL_ID_STACK: stack[-self._calls_tracked :]}
 
 
 class CallOptions:

@@ -30,9 +30,9 @@ MUTABLE = "looks for abstract classes in `collections`"
 TABLE = (
     Row("aio-nameko-proxy", "1.3.1", FAILS_ANYWHERE, "its own metadata is invalid; rpcservice.aio does the same"),
     Row("commony", "0.2.0", IMPORTS),
-    Row("django-nameko", "0.8.2", IMPORTS, "stands on nameko.standalone.rpc"),
+    Row("django-nameko", "0.8.2", TRIED, "with Django 5"),
     Row("emplo-nameko-zipkin", "0.1.8", IMPORTS),
-    Row("flask-nameko", "1.4.0", IMPORTS, "stands on nameko.standalone.rpc"),
+    Row("flask-nameko", "1.4.0", TRIED, "with Flask 3"),
     Row("nameko-amqp-retry", "0.7.1", TESTED, "needs setuptools<81, for it imports pkg_resources"),
     Row("nameko-apscheduler", "0.2.0", IMPORTS),
     Row("nameko-atomicity", "1.0.0", TESTED),

@@ -143,6 +143,15 @@ def test_context_data_travels_with_each_call(broker: dict[str, Any], form: Form,
         assert getattr(client, "echo", client).language() == "de" if made.service_name is None else client.language()
 
 
+def test_context_data_may_be_changed_between_calls(broker: dict[str, Any]) -> None:
+    """Where nameko 2 has it; django-nameko puts it back in order after each request."""
+    with ClusterRpcProxy(broker, context_data={"language": "de"}) as cluster:
+        cluster._worker_ctx.data["language"] = "fr"
+        assert cluster.echo.language() == "fr"
+        del cluster._worker_ctx.data["language"]
+        assert cluster.echo.language() is None
+
+
 def test_replies_may_be_taken_in_any_order_and_again(broker: dict[str, Any]) -> None:
     with ServiceRpcProxy("echo", broker) as echo:
         first, second = echo.say.call_async(1), echo.say.call_async(2)

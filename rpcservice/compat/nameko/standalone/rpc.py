@@ -38,6 +38,11 @@ class Client(_clients.Client):
         self.method_name = method_name
 
     @property
+    def _worker_ctx(self) -> CallContext:
+        """What stands for a worker's context, under its name in nameko 2; django-nameko changes its ``data``."""
+        return self._context
+
+    @property
     def context_data(self) -> Mapping[str, Any]:  # type: ignore[override]  # made anew for each call
         """What travels with a call."""
         return self._context.context_data
