@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bookshop import AFTER, BEFORE, ROOT, bookshop
+from community_table import TABLE
 from nameko_environment import nameko_python
 
 from rpcservice.testing import RabbitMQNode
@@ -116,6 +117,12 @@ def test_each_difference_has_its_reason_and_its_mend() -> None:
     for row in rows("What is different, on purpose"):
         assert len(row) == 3
         assert all(row)
+
+
+def test_the_table_of_community_extensions_is_that_of_the_tests() -> None:
+    """Each with its outcome."""
+    listed = {row[0].split("``")[1]: row[1] for row in rows("Community extensions")}
+    assert listed == {row.name: row.outcome for row in TABLE}
 
 
 def names_in(cell: str) -> list[str]:
