@@ -10,9 +10,9 @@ from eventlet import hubs, sleep
 from eventlet.patcher import original
 
 from rpcservice.concurrency import Task, Watch
-from rpcservice.kinds import parse_address
 from rpcservice.core.resource import Resource
 from rpcservice.errors import ConfigError
+from rpcservice.kinds import parse_address
 from rpcservice.web.answer import JSON, Answer, encode_json
 from rpcservice.web.connection import Connection, Responder
 from rpcservice.web.parser import Head
