@@ -164,6 +164,9 @@ class EventDispatcher(Publisher):
     _owner = "an EventDispatcher"
 
     def __init__(self, **options: Any) -> None:
+        for name in ("exchange", "queue"):
+            if name in options:
+                raise TypeError(f"{name!r} is no option of {self._owner}: its events go to the service's own exchange")
         super().__init__(**options)
 
     def setup(self) -> None:

@@ -444,3 +444,9 @@ def test_many_events_from_many_workers_all_arrive(start: Start, caller: type, ru
     tasks = [backend.spawn(send, worker) for worker in range(50)]
     assert all(task.wait(20) for task in tasks)
     assert {seen.take() for _ in range(1000)} == {(worker, number) for worker in range(50) for number in range(20)}
+
+
+@pytest.mark.parametrize("name", ["exchange", "queue", "routing_key", "retires"])
+def test_a_dispatcher_refuses_what_is_not_its_to_choose(name: str) -> None:
+    with pytest.raises(TypeError, match=f"'{name}' is no option of an EventDispatcher"):
+        EventDispatcher(**{name: "elsewhere"})
