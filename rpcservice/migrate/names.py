@@ -54,6 +54,13 @@ _OWN: Mapping[str, Mapping[str, str]] = {
     },
     "nameko.runners": {"ServiceRunner": "rpcservice.ServiceRunner", "run_services": "rpcservice.run_services"},
     "nameko.dependency_providers": {"Config": "rpcservice.Config"},
+    "nameko.contextdata": {
+        "AuthToken": "rpcservice.AuthToken",
+        "ContextDataProvider": "rpcservice.ContextDataProvider",
+        "Language": "rpcservice.Language",
+        "UserAgent": "rpcservice.UserAgent",
+        "UserId": "rpcservice.UserId",
+    },
     "nameko.exceptions": {
         "BadRequest": "rpcservice.BadRequest",
         "CommandError": "rpcservice.CommandError",
@@ -80,9 +87,11 @@ _OWN: Mapping[str, Mapping[str, str]] = {
         "dummy": "rpcservice.testing.dummy",
         "entrypoint_hook": "rpcservice.testing.entrypoint_hook",
         "entrypoint_waiter": "rpcservice.testing.entrypoint_waiter",
+        "get_extension": "rpcservice.testing.get_extension",
         "once": "rpcservice.testing.once",
         "replace_dependencies": "rpcservice.testing.replace_dependencies",
         "restrict_entrypoints": "rpcservice.testing.restrict_entrypoints",
+        "wait_for_call": "rpcservice.testing.wait_for_call",
         "worker_factory": "rpcservice.testing.worker_factory",
     },
     "nameko.testing.utils": {
@@ -101,7 +110,6 @@ _OWN: Mapping[str, Mapping[str, str]] = {
 }
 
 _CONSTANT = "write its value, such as 'AMQP_URI', or read the setting's attribute, such as host.config.amqp_uri"
-_CONTEXT = "write a DependencyProvider whose get_dependency gives ctx.data.get(...)"
 _RETRY = "write the loop, or take a library for it"
 _AMQP = "use rpcservice.Publisher and consume, or kombu itself"
 _HEADERS = "context data travels by itself; ctx.context_data has it, and ctx.message.headers what came"
@@ -120,9 +128,6 @@ _STAYS: Mapping[str, Mapping[str, str]] = {
         "get_service_name": "use service_cls.name",
         "new_call_id": "use uuid.uuid4",
     },
-    "nameko.contextdata": dict.fromkeys(
-        ("AuthToken", "ContextDataProvider", "Language", "UserAgent", "UserId"), _CONTEXT
-    ),
     "nameko.exceptions": dict.fromkeys(
         ("deserialize", "get_module_path", "registry", "safe_for_serialization", "serialize"), _INNER
     ),
@@ -249,6 +254,23 @@ MISSING: Mapping[str, str] = {
     "nameko.testing.pytest": "remove it: rpcservice's pytest plugin is found by itself",
 }
 """Names that rpcservice does not have, with what to do instead."""
+
+NOWHERE = frozenset(
+    (
+        "nameko.web.server.HttpOnlyProtocol",
+        "nameko.standalone.rpc.ClusterProxy",
+        "nameko.standalone.rpc.ConsumeEvent",
+        "nameko.standalone.rpc.PollingQueueConsumer",
+        "nameko.standalone.rpc.ReplyListener",
+        "nameko.standalone.rpc.SingleThreadedReplyListener",
+        "nameko.standalone.rpc.StandaloneProxyBase",
+        "nameko.cli.run.main",
+        "nameko.cli.run.setup_backdoor",
+        "nameko.cli.shell.ShellRunner",
+        "nameko.cli.shell.main",
+    )
+)
+"""Those of them that the layer which stands in for nameko does not have either."""
 
 FIXTURES: Mapping[str, str] = {
     "amqp_uri": "use rabbitmq_uri, or broker_uri for the embedded broker and RabbitMQ in turn",

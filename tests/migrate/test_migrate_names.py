@@ -3,12 +3,12 @@
 from importlib import import_module
 
 import pytest
-from nameko_names import NAMES
+from nameko_names import NAMES, WITHOUT_COUNTERPART
 
 import rpcservice
 import rpcservice.standalone
 import rpcservice.testing
-from rpcservice.migrate.names import COMPAT, FIXTURES, MISSING, MODULES, TARGETS
+from rpcservice.migrate.names import COMPAT, FIXTURES, MISSING, MODULES, NOWHERE, TARGETS
 
 PUBLIC = {
     "rpcservice": rpcservice.__all__,
@@ -26,6 +26,28 @@ def test_a_name_is_where_the_table_says(path: str) -> None:
 @pytest.mark.parametrize("path", sorted(path for path, target in TARGETS.items() if not target.mend))
 def test_a_name_of_our_own_is_public(path: str) -> None:
     assert TARGETS[path].name in PUBLIC[TARGETS[path].module]
+
+
+OTHER_THINGS = {"nameko.amqp.publish.Publisher", "nameko.testing.utils.wait_for_call"}
+"""Called otherwise than what bears their names in rpcservice."""
+
+
+@pytest.mark.parametrize("path", sorted({path for path, target in TARGETS.items() if target.mend} | set(MISSING)))
+def test_a_name_that_is_not_mapped_is_no_public_name_of_ours(path: str) -> None:
+    """What becomes public later on belongs among those with a name of our own."""
+    is_public = any(path.rpartition(".")[2] in names for names in PUBLIC.values())
+    assert is_public == (path in OTHER_THINGS)
+
+
+def test_what_drop_in_mode_has_not_either_is_held_apart() -> None:
+    assert set(MISSING) >= NOWHERE
+    assert {path for path in NOWHERE if path in WITHOUT_COUNTERPART} == set(MISSING) & WITHOUT_COUNTERPART
+
+
+@pytest.mark.parametrize("path", sorted(set(MISSING) - NOWHERE - {"nameko.testing.pytest"}))
+def test_what_only_drop_in_mode_has_is_there(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    assert hasattr(import_module(f"{COMPAT}.{module}"), name)
 
 
 def test_what_only_the_compatibility_layer_has_keeps_its_path() -> None:
