@@ -1,5 +1,7 @@
 """Fixtures of the whole suite; most come from the package's own pytest plugin."""
 
+import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,6 +10,13 @@ if TYPE_CHECKING:
     from rpcservice.testing import FakeHost
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(autouse=True)
+def _own_access_log() -> Iterator[None]:
+    """Commands silence the log of HTTP requests, for the whole process."""
+    yield
+    logging.getLogger("rpcservice.web.access").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

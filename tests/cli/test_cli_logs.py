@@ -25,10 +25,9 @@ class Orders:
 
 @pytest.fixture(autouse=True)
 def restored(own_logging: None) -> Iterator[None]:
-    """The handlers of this module's own logger are undone too, and the level of the access log."""
+    """The handlers of this module's own logger are undone too."""
     yield
     logging.getLogger("shop.orders").handlers.clear()
-    logging.getLogger(logs.ACCESS_LOG).setLevel(logging.NOTSET)
 
 
 def dict_config(**loggers: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_fixture_empty_config(empty_config):
     assert dict(nameko.config) == {}
 
 
-@pytest.mark.usefixtures("rabbit_config", "stock")
+@pytest.mark.usefixtures("rabbit_config", "web_config", "stock")
 def test_runner(runner_factory):
     runner = runner_factory(Kitchen, Pantry, Table)
     runner.start()
@@ -67,7 +67,7 @@ def test_standalone(container_factory, rabbit_uri):
             cluster.nobody.answers()
 
 
-@pytest.mark.usefixtures("rabbit_config")
+@pytest.mark.usefixtures("rabbit_config", "web_config")
 def test_events(container_factory):
     container = container_factory(Table)
     container.start()
