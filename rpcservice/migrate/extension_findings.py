@@ -1,14 +1,15 @@
-"""Rules for classes that extend nameko: what means something else to us in their bodies."""
+"""Rules for classes that extend nameko, and what they call: what means something else to us in their bodies."""
 
 from collections.abc import Iterator
 
 import libcst as cst
 from libcst.helpers import get_full_name_for_node
-from libcst.metadata import ParentNodeProvider
+from libcst.metadata import ExpressionContext, ExpressionContextProvider, ParentNodeProvider
 
 EXTENSIONS = frozenset(
     ("rpcservice.DependencyProvider", "rpcservice.Entrypoint", "rpcservice.Extension", "rpcservice.SharedExtension")
 )
+CONTAINER = "rpcservice.ServiceContainer"
 HOST = frozenset(
     (
         "around",
@@ -35,6 +36,12 @@ _RESULT = (
 _HANDLE = "override encode(ctx), which makes ctx.reply, and settle(ctx), which sends it"
 _INIT = "instances are copied, not made anew, for each container, and would share it: make it in setup()"
 _DATA = "ctx.data is a copy: change ctx.context_data"
+_RENAME = "an extension's host is its container: give the attribute another name, such as hostname, wherever it is used"
+_SPAWN = (
+    "ours is called with the keywords context_data= and message=, and gives the context: "
+    "def spawn_worker(self, entrypoint, args=(), kwargs=None, *, context_data=None, message=None)"
+)
+_MAPPING = frozenset(("copy", "get", "items", "keys", "values"))
 
 
 class ExtensionRules(cst.CSTVisitor):
@@ -68,6 +75,9 @@ class ExtensionRules(cst.CSTVisitor):
         )
         if extends:
             self._known.add(node.name.value)
+            self._check_class_body(node)
+        elif any(CONTAINER in self.names_of(base) for base in bases):
+            self._check_container(node)
         self._classes.append(extends)
         self._functions.append("")
 
@@ -75,6 +85,22 @@ class ExtensionRules(cst.CSTVisitor):
         """Leave it."""
         self._classes.pop()
         self._functions.pop()
+
+    def _check_class_body(self, node: cst.ClassDef) -> None:
+        """Look for an attribute ``host`` of the class, a property among them."""
+        for statement in node.body.body:
+            small = statement.body if isinstance(statement, cst.SimpleStatementLine) else [statement]
+            for one in small:
+                if isinstance(one, cst.BaseSmallStatement | cst.FunctionDef) and "host" in _names_bound_by(one):
+                    self.note(one, f"{node.name.value} has a host of its own", _RENAME)
+
+    def _check_container(self, node: cst.ClassDef) -> None:
+        for method in node.body.body:
+            if isinstance(method, cst.FunctionDef) and method.name.value == "spawn_worker":
+                given = method.params
+                names = {one.name.value for one in (*given.params, *given.kwonly_params)}
+                if "handle_result" in names or not (given.star_kwarg or names >= {"context_data", "message"}):
+                    self.note(method, "spawn_worker is overridden", _SPAWN)
 
     def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
         """Look at a method."""
@@ -97,10 +123,15 @@ class ExtensionRules(cst.CSTVisitor):
             self.note(node, "handle_result is not called by us", _HANDLE)
 
     def visit_Attribute(self, node: cst.Attribute) -> None:
-        """Look at ``self.container``."""
-        if not self._extends or get_full_name_for_node(node) != "self.container":
-            return
+        """Look at ``self.container``, ``self.host`` and ``ctx.container.config``."""
+        name = get_full_name_for_node(node) or ""
         parent = self.get_metadata(ParentNodeProvider, node, None)
+        if name.endswith(".container.config") and name.split(".")[-3] in _CONTEXTS and _is_as_mapping(node, parent):
+            self.note(node, f"{name} is Settings, no mapping", "the mapping is ctx.config")
+        if self._extends and name == "self.host":
+            self._check_host(node, parent)
+        if not self._extends or name != "self.container":
+            return
         if isinstance(parent, cst.AssignTarget | cst.AnnAssign):
             return
         asked = parent.attr.value if isinstance(parent, cst.Attribute) and parent.value is node else ""
@@ -113,15 +144,29 @@ class ExtensionRules(cst.CSTVisitor):
         elif asked not in HOST:
             self.note(node, f"a Host has no {asked}", _HOST_HAS)
 
+    def _check_host(self, node: cst.Attribute, parent: cst.CSTNode | None) -> None:
+        asked = parent.attr.value if isinstance(parent, cst.Attribute) and parent.value is node else ""
+        if self.get_metadata(ExpressionContextProvider, node, None) is ExpressionContext.STORE:
+            self.note(node, "self.host is set", _RENAME)
+        elif asked != "config" and asked not in HOST:
+            self.note(node, "self.host is read", _RENAME)
+
     def visit_Call(self, node: cst.Call) -> None:
         """Look at calls in the bodies of methods."""
         function = (get_full_name_for_node(node.func) or "").split(".")
-        if function[-1] == "spawn_worker" and any(
-            argument.keyword is not None and argument.keyword.value == "handle_result" for argument in node.args
-        ):
-            self.note(node, "spawn_worker takes no handle_result", _HANDLE)
+        if function[-1] == "spawn_worker":
+            self._check_spawn(node)
         if function[-1] in _CHANGES and function[-2:-1] == ["data"] and function[-3:-2] and function[-3] in _CONTEXTS:
             self.note(node, "the context data is changed", _DATA)
+
+    def _check_spawn(self, node: cst.Call) -> None:
+        """Look at what is given to ``spawn_worker`` after the entrypoint and its two kinds of arguments."""
+        keywords = {argument.keyword.value for argument in node.args if argument.keyword is not None}
+        given = len([argument for argument in node.args if argument.keyword is None and not argument.star])
+        if given > 4 or "handle_result" in keywords:
+            self.note(node, "spawn_worker takes no handle_result", _HANDLE)
+        if given > 3:
+            self.note(node, "spawn_worker gets context_data by position", "name it: context_data=...")
 
     def visit_Assign(self, node: cst.Assign) -> None:
         """Look at what is kept on an extension, or in the context data."""
@@ -142,6 +187,21 @@ class ExtensionRules(cst.CSTVisitor):
         is_own = isinstance(target, cst.Attribute) and get_full_name_for_node(target.value) == "self"
         if is_own and self._extends and self._functions[-1] == "__init__" and _is_made_here(value):
             self.note(target, f"__init__ makes {get_full_name_for_node(target)}", _INIT)
+
+
+def _names_bound_by(statement: cst.BaseSmallStatement | cst.FunctionDef) -> list[str]:
+    """Give the names that a statement in the body of a class binds."""
+    if isinstance(statement, cst.FunctionDef):
+        return [statement.name.value]
+    targets = [one.target for one in statement.targets] if isinstance(statement, cst.Assign) else []
+    if isinstance(statement, cst.AnnAssign):
+        targets.append(statement.target)
+    return [name for target in targets if (name := get_full_name_for_node(target))]
+
+
+def _is_as_mapping(node: cst.Attribute, parent: cst.CSTNode | None) -> bool:
+    """Say whether an expression is used as only a mapping can be, or handed on."""
+    return not isinstance(parent, cst.Attribute) or parent.value is not node or parent.attr.value in _MAPPING
 
 
 def _is_made_here(value: cst.BaseExpression) -> bool:

@@ -6,12 +6,20 @@ from pathlib import Path
 
 import libcst as cst
 from libcst.helpers import get_absolute_module_for_import, get_full_name_for_node
-from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider, QualifiedNameProvider
+from libcst.metadata import (
+    ExpressionContextProvider,
+    MetadataWrapper,
+    ParentNodeProvider,
+    PositionProvider,
+    QualifiedNameProvider,
+    ScopeProvider,
+)
 
 from rpcservice.migrate.extension_findings import ExtensionRules
 from rpcservice.migrate.finding import Finding
 from rpcservice.migrate.imports import imported_names, is_path_argument, target_of_path
-from rpcservice.migrate.names import COMPAT, FIXTURES, MISSING, MODULES, TARGETS
+from rpcservice.migrate.names import COMPAT, FIXTURES, MISSING, MODULES, NOWHERE, TARGETS
+from rpcservice.migrate.use_findings import UseRules
 
 RUN_SERVICES = "rpcservice.run_services"
 SERVICE_RUNNER = "rpcservice.ServiceRunner"
@@ -54,8 +62,14 @@ def canonical(path: str) -> str:
     return path if target is None or target.mend else target.path
 
 
-class _Finder(ExtensionRules):
-    METADATA_DEPENDENCIES = (QualifiedNameProvider, ParentNodeProvider, PositionProvider)
+class _Finder(ExtensionRules, UseRules):
+    METADATA_DEPENDENCIES = (
+        QualifiedNameProvider,
+        ParentNodeProvider,
+        PositionProvider,
+        ExpressionContextProvider,
+        ScopeProvider,
+    )
 
     def __init__(self, path: Path, own_names: Collection[str]) -> None:
         super().__init__()
@@ -69,6 +83,19 @@ class _Finder(ExtensionRules):
 
     def names_of(self, node: cst.CSTNode) -> Iterator[str]:
         return (canonical(name) for name in imported_names(node, self))
+
+    def visit_ClassDef(self, node: cst.ClassDef) -> None:
+        super().visit_ClassDef(node)
+        self.note_declared_configs(node)
+
+    def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
+        self.check_change(node.target)
+
+    def visit_AugAssign(self, node: cst.AugAssign) -> None:
+        self.check_change(node.target)
+
+    def visit_Del(self, node: cst.Del) -> None:
+        self.check_change(node.target)
 
     # Imports
 
@@ -86,8 +113,18 @@ class _Finder(ExtensionRules):
                 self.note(node, f"from {module} import *", "import what is used by name, and migrate again")
             return False
         for alias in node.names:
-            self._check_name(alias, canonical(f"{module}.{alias.evaluated_name}"))
+            path = canonical(f"{module}.{alias.evaluated_name}")
+            if path in MISSING and not self._is_used(alias):
+                self.note(alias, f"{path} is imported, and not used", "remove the import")
+            else:
+                self._check_name(alias, path)
         return False
+
+    def _is_used(self, alias: cst.ImportAlias) -> bool:
+        scope = self.get_metadata(ScopeProvider, alias.name, None) or self.get_metadata(ScopeProvider, alias, None)
+        if scope is None:
+            return True
+        return any(assignment.references for assignment in scope[alias.evaluated_alias or alias.evaluated_name])
 
     def _check_module(self, node: cst.CSTNode, module: str) -> bool:
         """See whether a module is one to look into; note one that nobody knows."""
@@ -113,12 +150,15 @@ class _Finder(ExtensionRules):
         if found is not None and found[0].mend:
             self.note(node, f"{path} goes on working, from the compatibility layer", found[0].mend)
         elif found is None:
-            self.note(node, f"there is no {path}", MISSING.get(path, _UNKNOWN))
+            only_drop_in = path in MISSING and path not in NOWHERE
+            what = f"only drop-in mode has {path}" if only_drop_in else f"there is no {path}"
+            self.note(node, what, MISSING.get(path, _UNKNOWN))
 
     # What is reached through modules
 
     def visit_Attribute(self, node: cst.Attribute) -> None:
         super().visit_Attribute(node)
+        self.check_containers(node)
         self._check_use(node)
 
     def visit_Name(self, node: cst.Name) -> None:
@@ -160,6 +200,7 @@ class _Finder(ExtensionRules):
 
     def visit_Call(self, node: cst.Call) -> None:
         super().visit_Call(node)
+        self.check_options(node)
         keywords = {argument.keyword.value for argument in node.args if argument.keyword is not None}
         positional = [argument.value for argument in node.args if argument.keyword is None and not argument.star]
         is_spread = any(argument.star for argument in node.args)

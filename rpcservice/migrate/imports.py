@@ -9,7 +9,7 @@ import libcst as cst
 from libcst.helpers import get_absolute_module_for_import, get_full_name_for_node
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, QualifiedNameProvider, QualifiedNameSource
 
-from rpcservice.migrate.names import MODULES, TARGETS, Target
+from rpcservice.migrate.names import ENTRYPOINTS, MODULES, TARGETS, Target
 
 PATCHERS = ("patch", "setattr", "delattr")
 """Functions whose first argument is a dotted path, by the last part of their names."""
@@ -105,6 +105,10 @@ class _Uses(cst.CSTTransformer):
                 return new.with_changes(lpar=updated_node.lpar, rpar=updated_node.rpar)  # type: ignore[no-any-return]
         return updated_node
 
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
+        names = (TARGETS[name].path if name in TARGETS else name for name in imported_names(original_node.func, self))
+        return _with_our_options(updated_node) if ENTRYPOINTS.intersection(names) else updated_node
+
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
         path = original_node.raw_value
         if not NAMEKO_PATH.fullmatch(path) or not is_path_argument(original_node, self):
@@ -114,6 +118,18 @@ class _Uses(cst.CSTTransformer):
             return updated_node
         target, rest = found
         return updated_node.with_changes(value=original_node.value.replace(path, f"{target.path}{rest}"))
+
+
+def _with_our_options(call: cst.Call) -> cst.Call:
+    """Give the call of a decorator with ``sensitive_arguments`` under that name."""
+    new = cst.Name("sensitive_arguments")
+    args = [
+        argument.with_changes(keyword=new)
+        if argument.keyword is not None and argument.keyword.value == "sensitive_variables"
+        else argument
+        for argument in call.args
+    ]
+    return call.with_changes(args=args)
 
 
 class _Imports(cst.CSTTransformer):

@@ -328,6 +328,12 @@ TARGETS: Mapping[str, Target] = dict(_targets())
 """Every name of nameko's that can be imported from rpcservice, by its dotted path."""
 
 
+ENTRYPOINTS = frozenset(
+    f"rpcservice.{name}" for name in ("consume", "event_handler", "http", "rpc", "timer", "websocket_rpc")
+) | {"rpcservice.testing.dummy", "rpcservice.testing.once"}
+"""Our decorators of methods."""
+
+
 def _modules() -> Iterator[str]:
     for path in (*TARGETS, *MISSING):
         parts = path.split(".")

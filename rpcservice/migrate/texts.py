@@ -37,8 +37,8 @@ _RULES = (
     ),
     (re.compile(r"\bSERVICE_CONTAINER_CLS\b"), "its class has to be a subclass of rpcservice.ServiceContainer"),
     (
-        re.compile(r"^\s*['\"]?nameko(?:\.\w+)*['\"]?\s*:"),
-        "a logger of ours is named after its module, such as rpcservice.core.worker",
+        re.compile(r"(?:^|[{,])\s*['\"]?nameko(?:\.\w+)*['\"]?\s*:"),
+        "name the logger rpcservice; those below it are named after their modules, such as rpcservice.core.worker",
     ),
     (re.compile(r"\bnameko\b(?:\[\w+\])?\s*(?:[<>=!~]=?|['\"]|$)"), "require rpcservice"),
     (re.compile(r"\bnameko\b"), "see what it means here"),

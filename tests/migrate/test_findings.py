@@ -10,11 +10,16 @@ from rpcservice.migrate.imports import rewrite
 
 CASES = {
     # Names
-    "from nameko import config": ["1: there is no nameko.config"],
+    "from nameko import config": ["1: nameko.config is imported, and not used"],
     "import nameko\nnameko.config['A']": ["2: nameko.config is used"],
-    "from nameko import config\nprint(config['A'])": ["1: there is no nameko.config", "2: nameko.config is used"],
-    "from nameko.rpc import Rpc, rpc": ["1: there is no nameko.rpc.Rpc"],
-    "import nameko.rpc\nnameko.rpc.Rpc": ["2: there is no nameko.rpc.Rpc"],
+    "from nameko import config\nprint(config['A'])": [
+        "1: only drop-in mode has nameko.config",
+        "2: nameko.config is used",
+    ],
+    "from nameko.rpc import Rpc, rpc": ["1: nameko.rpc.Rpc is imported, and not used"],
+    "from nameko.rpc import Rpc as R\nR": ["1: only drop-in mode has nameko.rpc.Rpc"],
+    "import nameko.rpc\nnameko.rpc.Rpc": ["2: only drop-in mode has nameko.rpc.Rpc"],
+    "from nameko.cli.run import setup_backdoor as b\nb()": ["1: there is no nameko.cli.run.setup_backdoor"],
     "import nameko.rpc as r\nr.nothing": ["2: there is no nameko.rpc.nothing"],
     "import nameko.rpc as r\nprint(r)": ["2: the module nameko.rpc is used as a whole"],
     "import nameko.rpc\nnameko.rpc.rpc": [],
@@ -68,6 +73,23 @@ CASES = {
     "runner_factory(config, A)": ["1: runner_factory gets the configuration first"],
     "runner_factory(A, config=config)": [],
     "self.host.spawn_worker(self, (), {}, handle_result=f)": ["1: spawn_worker takes no handle_result"],
+    "self.host.spawn_worker(self, (), {}, data)": ["1: spawn_worker gets context_data by position"],
+    "self.host.spawn_worker(self, (), {}, data, f)": [
+        "1: spawn_worker gets context_data by position",
+        "1: spawn_worker takes no handle_result",
+    ],
+    "self.host.spawn_worker(self, (), {}, context_data=data)": [],
+    "Mine(sensitive_variables='x')": ["1: sensitive_variables is nameko's"],
+    "Mine(sensitive_arguments='x')": [],
+    "for c in runner.containers: pass": ["1: runner.containers is a mapping"],
+    "[c for c in self.runner.containers]": ["1: self.runner.containers is a mapping"],
+    "list(runner.containers)": ["1: runner.containers is a mapping"],
+    "runner.containers[0]": ["1: runner.containers is a mapping"],
+    "for c in runner.containers.values(): runner.containers['a'], len(runner.containers)": [],
+    "for c in pod.containers: pass": [],
+    "use(worker_ctx.container.config['A'])": ["1: worker_ctx.container.config is Settings, no mapping"],
+    "ctx.container.config.get('A')": ["1: ctx.container.config is Settings, no mapping"],
+    "ctx.container.config.amqp_uri, worker_ctx.config['A']": [],
     # Fixtures
     "def test_it(rabbit_config, container_factory): pass": ["1: the fixture rabbit_config is nameko's"],
     "@pytest.fixture\ndef mine(web_session): pass": ["2: the fixture web_session is nameko's"],
@@ -127,6 +149,17 @@ BODIES = {
     "def __init__(self, x=None): self.x = x or 3": None,
     "def __init__(self, **kw): self.x = kw.pop('x', None)": None,
     "def setup(self): self.known = {}": None,
+    "def __init__(self, host): self.host = host": "self.host is set",
+    "def __init__(self, at): self.host, self.port = at": "self.host is set",
+    "def setup(self): connect(self.host)": "self.host is read",
+    "def setup(self): self.host.upper()": "self.host is read",
+    "def setup(self): self.host.spawn_worker(self, (), {})": None,
+    "def setup(self): self.host.config.raw['A']": None,
+    "def setup(self, host): self.hosts = host": None,
+    "def host(self): return 'db'": "{name} has a host of its own",
+    "host = 'db'": "{name} has a host of its own",
+    "host: str = 'db'": "{name} has a host of its own",
+    "port = 1": None,
 }
 
 
@@ -136,7 +169,7 @@ def test_in_extensions_it_finds(body: str, base: str) -> None:
     code = EXTENSION.format(base=base, body=f"    {body}")
     for version in (code, rewrite(code.encode()).decode()):
         what = BODIES[body]
-        lines = [] if what is None else [f"8: {what}", f"10: {what}"]
+        lines = [] if what is None else [f"8: {what.format(name='Theirs')}", f"10: {what.format(name='Below')}"]
         if "exc_info=None" in body:  # A mixin may be one of a provider in another module.
             lines.append(f"12: {what}")
         assert told(version) == lines
@@ -161,3 +194,55 @@ def test_a_method_within_a_method_is_none_of_the_extension() -> None:
                 def handle_result(message): pass
     """
     assert told(dedent(code)) == []
+
+
+CONTAINER = """
+from nameko.containers import ServiceContainer
+class Mine(ServiceContainer):
+    def spawn_worker(self, entrypoint, args, kwargs, {rest}): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_found"),
+    [
+        ("context_data=None, handle_result=None", True),
+        ("*rest", True),
+        ("handle_result=None, **options", True),
+        ("**options", False),
+        ("*, context_data=None, message=None", False),
+    ],
+)
+def test_a_container_that_spawns_workers_otherwise_is_found(rest: str, is_found: bool) -> None:
+    """Ours is called with other arguments than nameko's."""
+    code = CONTAINER.format(rest=rest)
+    for version in (code, rewrite(code.encode()).decode()):
+        assert told(version) == (["4: spawn_worker is overridden"] if is_found else [])
+
+
+CONFIGURED = """
+from nameko.dependency_providers import Config
+class Service:
+    config = settings = Config()
+    other = {{}}
+    def method(self):
+        {line}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("self.config['A'] = 1", "self.config"),
+        ("self.settings['A'] += 1", "self.settings"),
+        ("del self.config['A']", "self.config"),
+        ("self.config.update(a=1)", "self.config"),
+        ("self.other['A'] = self.config['A']", None),
+        ("dict(self.config).update(a=1)", None),
+    ],
+)
+def test_changes_of_an_injected_configuration_are_found(line: str, changed: str | None) -> None:
+    """Ours is read-only."""
+    code = CONFIGURED.format(line=line)
+    for version in (code, rewrite(code.encode()).decode()):
+        assert told(version) == ([f"7: {changed} is changed"] if changed else [])

@@ -35,6 +35,10 @@ CASES = {
         "from nameko.rpc import Rpc, rpc\n", "from nameko.rpc import Rpc\nfrom rpcservice import rpc\n"
     ),
     "names of which none is there": Case("from nameko.rpc import Rpc\n", "from nameko.rpc import Rpc\n"),
+    "an option of ours that has another name": Case(
+        "from nameko.rpc import rpc\n@rpc(sensitive_variables='x')\ndef a(x): Mine(sensitive_variables=x)\n",
+        "from rpcservice import rpc\n@rpc(sensitive_arguments='x')\ndef a(x): Mine(sensitive_variables=x)\n",
+    ),
     "parentheses and comments": Case(
         "from nameko.events import (\n    event_handler,  # one\n    EventDispatcher,\n)\n",
         "from rpcservice import (\n    event_handler,  # one\n    EventDispatcher,\n)\n",
