@@ -40,6 +40,8 @@ class ServiceContainer:
 
     stages: Sequence[Stage] = DEFAULT_STAGES
     """What a worker does with a call, in this order; a subclass may have its own."""
+    plan_cls: type[WorkerPlan] = WorkerPlan
+    """What knows the hooks of the dependencies."""
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class ServiceContainer:
 
     def make_run(self) -> Callable[[WorkerContext], object]:
         """Give what takes a context through the worker's stages, with the around-hooks about it."""
-        plan = WorkerPlan(self.service_cls, self.dependencies, self.stages)
+        plan = self.plan_cls(self.service_cls, self.dependencies, self.stages)
         return self.around("worker", partial(run_worker, plan))
 
     def _run_first(self, ctx: WorkerContext) -> object:

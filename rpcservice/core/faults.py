@@ -121,6 +121,14 @@ def error_to_data(error: BaseException, *, send_traceback: bool = False) -> dict
     return data
 
 
+class _RemoteUnserializable(UnserializableValueError, RemoteError):  # type: ignore[misc]  # both say value: a text
+    """The method's result could not be encoded: caught by its own name, and as RemoteError, which nameko gives."""
+
+    def __init__(self, text: str) -> None:
+        RemoteError.__init__(self, UnserializableValueError.__name__, text)
+        self.value = self.repr_value = text.removeprefix("Unserializable value: `").removesuffix("`")
+
+
 def error_from_data(data: object) -> Exception:
     """Give the exception that an error object stands for: an instance of its class, or RemoteError."""
     if not isinstance(data, Mapping):
@@ -128,9 +136,7 @@ def error_from_data(data: object) -> Exception:
     path, args = data.get("exc_path"), data.get("exc_args")
     args = args if isinstance(args, list | tuple) else []
     if path == f"{_NAMEKO}.UnserializableValueError":
-        unserializable = UnserializableValueError()
-        unserializable.value = str(data.get("value")).removeprefix("Unserializable value: `").removesuffix("`")
-        return unserializable
+        return _RemoteUnserializable(str(data.get("value")))
     cls = _by_code.get(str(data.get("code"))) or registry.get(str(path))
     if cls is not None:
         try:

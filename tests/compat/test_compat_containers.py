@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 from waiting import wait_until
@@ -499,3 +499,23 @@ def test_the_extensions_of_a_container_are_a_set(container: ServiceContainer) ->
     assert container.extensions == parts
     assert container.extensions - set(container.entrypoints) == {*container.subextensions, *container.dependencies}
     assert list(container.extensions)[-1] is container.entrypoints[-1]
+
+
+def test_hooks_may_be_patched_while_a_service_runs(container: ServiceContainer) -> None:
+    """On the class or on the bound provider, after calls have gone through them."""
+    fire(container, "work")
+    (noting,) = (provider for provider in container.dependencies if isinstance(provider, Noting))
+    with (
+        patch.object(Noting, "worker_setup") as setup,
+        patch.object(noting, "worker_result") as result,
+        patch.object(Noting, "worker_teardown") as teardown,
+        patch.object(noting, "get_dependency", return_value=_steps.append) as get_dependency,
+    ):
+        ctx = fire(container, "work", True)
+    for hook in (setup, teardown, get_dependency):
+        hook.assert_called_once_with(ctx)
+    ((_, _, (cls, error, _)), _) = result.call_args
+    assert (cls, error) == (ValueError, ctx.error)
+    _steps.clear()
+    fire(container, "work")
+    assert _steps[:2] == ["get_dependency", "worker_setup"]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
 
+import eventlet
 import pytest
 import requests
 from under_nameko import standing_in
@@ -25,7 +26,13 @@ with standing_in():
         once,
         worker_factory,
     )
-    from nameko.testing.utils import DummyProvider, ResourcePipeline, get_rabbit_connections, reset_rabbit_connections
+    from nameko.testing.utils import (
+        DummyProvider,
+        ResourcePipeline,
+        get_rabbit_connections,
+        reset_rabbit_connections,
+        wait_for_worker_idle,
+    )
     from nameko.testing.waiting import WaitResult
     from nameko.testing.websocket import Socket, make_virtual_socket
 
@@ -205,3 +212,13 @@ def test_a_websocket_that_cannot_connect_says_why() -> None:
     with pytest.raises(OSError, match=r"(?i)refused"):
         connect()
     assert task.wait(10)
+
+
+def test_a_wait_for_idle_workers_that_ends_in_time_leaves_no_clock_behind(container: Any) -> None:
+    """One that still ran would strike in the next test."""
+    container.start()
+    (waiting,) = (entrypoint for entrypoint in container.entrypoints if entrypoint.method_name == "wait")
+    container.spawn_worker(waiting)
+    with pytest.warns(DeprecationWarning), pytest.raises(eventlet.Timeout, match="0 seconds"):
+        wait_for_worker_idle(container, timeout=0)
+    eventlet.sleep(0.01)

@@ -109,6 +109,9 @@ def test_an_unserializable_value_comes_back_with_its_repr() -> None:
     back = error_from_data(error_to_data(error))
     assert isinstance(back, UnserializableValueError)
     assert back.value == "<class 'object'>"
+    assert str(back) == str(error)
+    assert isinstance(back, RemoteError), "as with nameko, whose callers know the class by its name only"
+    assert (back.exc_type, back.remote_traceback) == ("UnserializableValueError", None)
 
 
 def test_the_traceback_travels_only_on_demand() -> None:

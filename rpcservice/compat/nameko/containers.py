@@ -11,6 +11,7 @@ from typing import Any
 
 from rpcservice.compat.nameko._config import config as global_config
 from rpcservice.compat.nameko._config import read_settings
+from rpcservice.compat.nameko._plan import LatePlan
 from rpcservice.compat.nameko.constants import DEFAULT_PARENT_CALLS_TRACKED, PARENT_CALLS_CONFIG_KEY
 from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled
 from rpcservice.compat.nameko.extensions import DependencyProvider
@@ -172,6 +173,8 @@ class ServiceContainer(container.ServiceContainer):
         tear_down,
     )
 
+    plan_cls = LatePlan
+
     def __init__(
         self,
         service_cls: type,
@@ -276,10 +279,10 @@ class ServiceContainer(container.ServiceContainer):
         worker.set_up(worker_ctx.plan, worker_ctx)
 
     def _worker_result(self, worker_ctx: WorkerContext, result: Any = None, exc_info: Any = None) -> None:
-        for hook in worker_ctx.plan.results:
-            is_theirs = isinstance(getattr(hook, "__self__", None), DependencyProvider)
+        for provider in self.dependencies:
+            error = exc_info if isinstance(provider, DependencyProvider) else worker_ctx.error
             try:
-                hook(worker_ctx, result, exc_info if is_theirs else worker_ctx.error)
+                provider.worker_result(worker_ctx, result, error)
             except Exception:
                 _log.exception("worker_result failed after %s", worker_ctx.call_id)
 
