@@ -1,5 +1,8 @@
 """nameko's global configuration, and the settings that are read from a configuration of nameko's."""
 
+import json
+import pickle
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -155,6 +158,38 @@ def test_settings_are_given_back_as_they_are() -> None:
     settings = read_settings({"max_workers": 2})
     assert read_settings(settings) is settings
     assert isinstance(settings, NamekoSettings)
+
+
+def test_settings_are_the_dictionary_that_was_given() -> None:
+    """Extensions compare, serialise and copy nameko's; what they know of it is written out in no interface."""
+    given = {"max_workers": 2, "mine": {"deep": [1]}}
+    settings = read_settings(given)
+    assert isinstance(settings, dict)
+    assert (settings == given, given == settings, settings != given, settings != {"max_workers": 2}) == (1, 1, 0, 1)
+    assert json.loads(json.dumps(settings)) == dict(settings) == {**settings} == given
+    assert settings | {"more": 1} == {**given, "more": 1}
+    for copied in (deepcopy(settings), pickle.loads(pickle.dumps(settings)), settings.copy()):
+        assert type(copied) is dict
+        assert copied == given
+
+
+def test_what_is_written_to_settings_is_written_to_the_configuration() -> None:
+    """Under nameko both are one object."""
+    given: dict[str, Any] = {"max_workers": 2, "gone": 1}
+    settings = read_settings(given)
+    settings["own"] = 3
+    settings.update(max_workers=5)
+    assert settings.setdefault("late", 4) == 4
+    del settings["gone"]
+    assert given == {"max_workers": 5, "own": 3, "late": 4}
+    assert json.loads(json.dumps(settings)) == given
+
+
+def test_settings_stay_as_they_were_checked() -> None:
+    """What is written later has not been."""
+    settings = read_settings({"max_workers": 2})
+    settings["max_workers"] = "many"
+    assert (settings.max_workers, settings["max_workers"]) == (2, "many")
 
 
 def test_the_wrong_value_of_a_key_of_nameko_is_refused() -> None:

@@ -1,12 +1,11 @@
 """nameko's configuration: the global mapping of version 3, and settings that can be read as nameko's mapping too."""
 
 from collections import UserDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from functools import wraps
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rpcservice.config import Settings, make_settings
 from rpcservice.errors import ConfigError
@@ -100,18 +99,56 @@ config = Config()
 """The one configuration of the process, as ``nameko.config``."""
 
 
+if TYPE_CHECKING:
+    # Type checkers know no class that is a dictionary with other methods.
+    _Dictionary = MutableMapping[str, Any]
+else:
+
+    class _Dictionary(MutableMapping, dict):
+        """Is a dictionary, and does everything by its five methods of a mapping."""
+
+
 @dataclass(frozen=True, eq=False)
-class NamekoSettings(Settings, Mapping[str, Any]):
-    """Settings that extensions of nameko's can read as the mapping that they know."""
+class NamekoSettings(Settings, _Dictionary):
+    """Settings that extensions of nameko's can use as the dictionary that they know.
+
+    What they write there is written to the configuration that was given; the settings, once checked, stay as they are.
+    """
+
+    def __post_init__(self) -> None:
+        # json, and others written in C, look into the dictionary itself.
+        dict.update(cast(dict[str, Any], self), self.raw)
 
     def __getitem__(self, key: str) -> Any:
         return self.raw[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        cast(MutableMapping[str, Any], self.raw)[key] = value
+        dict.__setitem__(cast(dict[str, Any], self), key, value)
+
+    def __delitem__(self, key: str) -> None:
+        del cast(MutableMapping[str, Any], self.raw)[key]
+        dict.pop(cast(dict[str, Any], self), key, None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.raw)
 
     def __len__(self) -> int:
         return len(self.raw)
+
+    def __eq__(self, other: object) -> bool:
+        return Mapping.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]  # as dictionaries have it
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.raw, **other}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self.copy(),)
 
     def copy(self) -> dict[str, Any]:
         """Give the mapping as a dictionary of its own."""
@@ -136,4 +173,4 @@ def read_settings(given: Mapping[str, Any] | Settings | None = None) -> NamekoSe
     known = {key: value for key, value in raw.items() if key in NAMEKO_KEYS and value is not None}
     settings = make_settings({**_DEFAULTS, **known, **own})
     values = {field.name: getattr(settings, field.name) for field in fields(Settings)}
-    return NamekoSettings(**{**values, "raw": MappingProxyType(raw)})
+    return NamekoSettings(**{**values, "raw": raw})
