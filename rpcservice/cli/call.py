@@ -87,7 +87,8 @@ def _call(
     from rpcservice.amqp.rpc import ClusterRpc
     from rpcservice.cli.services import find_services
 
+    services = find_services(targets)
     runner = make_runner(settings)
-    for service in find_services(targets):
+    for service in services:
         runner.add_service(service)
     return carry_out(runner, ClusterRpc(), lambda cluster: cluster[service_name][method_name](*args, **kwargs))

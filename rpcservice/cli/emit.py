@@ -59,8 +59,9 @@ def _emit(
     from rpcservice.cli.services import find_services
 
     watch = HandlerWatch()
+    services = find_services(targets)
     runner = make_runner(settings, [watch])
-    for service in find_services(targets):
+    for service in services:
         runner.add_service(service)
     watch.expect(runner, source, event_type)
 

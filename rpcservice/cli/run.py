@@ -61,8 +61,10 @@ def run(
     names = targets or settings.services
     if not names:
         raise CommandError("nothing to run; name a module or a file, or give -c FILE with a list under services")
+    # They first, for it is they that make the modules of this folder known, where SERVICE_CONTAINER_CLS may be.
+    services = find_services(names)
     runner = make_runner(settings)
-    for service in find_services(names):
+    for service in services:
         runner.add_service(service)
     try:
         with _backdoor(runner, address) as backdoor:

@@ -148,3 +148,28 @@ def test_several_modules_and_classes_run_together(start: Start, folder: Path) ->
     running = start("run", "--nameko", "fleet.theirs", "fleet.more:More", "-d", EMBEDDED)
     running.wait_for("Ctrl-C stops.")
     assert [line for line in running.out if line.startswith("Service ")] == ["Service theirs", "Service more"]
+
+
+@pytest.mark.parametrize("package", ["nameko.containers", "rpcservice"])
+def test_the_class_of_containers_may_be_a_module_of_this_folder(package: str, start: Start, folder: Path) -> None:
+    """Whoever hosts them: it is looked for where the services are."""
+    options = ["--nameko", "fleet.theirs"] if "nameko" in package else ["hello:Greeter"]
+    (folder / "audit.py").write_text(
+        f"from {package} import ServiceContainer\n"
+        "class AuditContainer(ServiceContainer):\n"
+        "    def setup(self):\n        print('audits', self.service_name, flush=True)\n        super().setup()\n"
+    )
+    running = start("run", *options, "-d", EMBEDDED, "-d", "SERVICE_CONTAINER_CLS=audit.AuditContainer")
+    assert running.wait_for("audits ") in ("audits theirs", "audits greeter")
+
+
+@pytest.mark.parametrize("options", [["--nameko", "fleet.theirs"], ["hello:Greeter"]], ids=["theirs", "ours"])
+def test_a_class_of_containers_that_is_not_there_is_named_with_its_cause(
+    options: list[str], cli: Cli, folder: Path
+) -> None:
+    (folder / "audit.py").write_text("import fleet.nothing\n")
+    result = cli("run", *options, "-d", EMBEDDED, "-d", "SERVICE_CONTAINER_CLS=audit.AuditContainer")
+    assert result.returncode == 2
+    assert (
+        "SERVICE_CONTAINER_CLS is 'audit.AuditContainer', which cannot be imported: No module named 'fleet.nothing'"
+    ) in result.stderr

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pydoc import ErrorDuringImport
 from typing import Any, cast
 
 from rpcservice.compat.nameko._config import read_settings
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.containers import ServiceContainer, get_container_cls, get_service_name, make_container
-from rpcservice.config import Settings
+from rpcservice.config import Settings, import_named
 from rpcservice.core import runner
+
+__getattr__ = missing_names(__name__)
 
 
 class ServiceRunner(runner.ServiceRunner):
@@ -16,11 +20,14 @@ class ServiceRunner(runner.ServiceRunner):
     Args:
         config: A configuration; None for the global one.
         hooks: Around-hooks for every service.
+
+    Raises:
+        ConfigError: A setting is wrong.
     """
 
     def __init__(self, config: Mapping[str, Any] | Settings | None = None, *, hooks: Sequence[object] = ()) -> None:
         settings = read_settings(config)
-        self.container_cls = get_container_cls(settings)
+        self.container_cls = _named_container_cls(settings)
         super().__init__(settings, hooks=hooks)
 
     def add_service(self, cls: type) -> ServiceContainer:
@@ -41,6 +48,14 @@ class ServiceRunner(runner.ServiceRunner):
     def containers(self) -> Any:
         """The containers."""
         return self.service_map.values()
+
+
+def _named_container_cls(settings: Mapping[str, Any]) -> type[ServiceContainer]:
+    try:
+        return get_container_cls(settings)
+    except (ImportError, ErrorDuringImport):
+        # It says only that there is no such thing; this says why, and which setting it is.
+        return cast(type[ServiceContainer], import_named(settings["SERVICE_CONTAINER_CLS"], "SERVICE_CONTAINER_CLS"))
 
 
 @contextmanager
