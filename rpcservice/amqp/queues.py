@@ -142,12 +142,12 @@ class MessageHandler(Entrypoint):
     def _receive(self, delivery: Delivery) -> None:
         self._received += 1
         try:
-            self.receive(delivery)
+            self.receive_delivery(delivery)
         except Exception:
             _log.exception("message %s for %s could not be taken in", delivery.routing_key, self.method_name)
             self._finish(delivery, has_failed=True)
 
-    def receive(self, delivery: Delivery) -> None:
+    def receive_delivery(self, delivery: Delivery) -> None:
         """Have a worker handle a message; called in the reader, so it must not wait."""
         try:
             payload = self._decode(delivery.body, delivery.properties)

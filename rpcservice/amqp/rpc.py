@@ -90,7 +90,7 @@ class RpcConsumer(Resource):
             entrypoint = self.methods.get(name, self.otherwise)
             if entrypoint is None:
                 raise MethodNotFound(name, tuple(sorted(self.methods)), self.key)
-            entrypoint.receive(request, self._codecs)
+            entrypoint.receive_delivery(request, self._codecs)
         except BadRequest as exc:
             _log.warning("request %s: %s", request.routing_key, exc)
             self.refuse(request, exc)
@@ -160,7 +160,7 @@ class Rpc(Entrypoint):
         """Take no more requests in, without waiting."""
         self._consumer.abandon()
 
-    def receive(self, request: Delivery, codecs: Codecs) -> None:
+    def receive_delivery(self, request: Delivery, codecs: Codecs) -> None:
         """Have a worker carry a request out; called in the reader, so it must not wait.
 
         Raises:

@@ -110,24 +110,13 @@ class Extension:
         bound = self.clone()
         bound.host = host
         bound.attr_name = attr_name
-        for name, part in bound.parts():
+        for name, part in parts_of(bound):
             setattr(bound, name, host.bind_part(part, name))
         return bound
 
     def clone(self) -> Self:
         """Give what is bound in the place of this declaration."""
         return copy.copy(self)
-
-    def parts(self) -> "Iterator[tuple[str, Extension]]":
-        """Give the extensions that this one declares as attributes, of its class or its own."""
-        declared: dict[str, object] = {}
-        for cls in reversed(type(self).__mro__):
-            declared.update(vars(cls))
-        declared.update(vars(self))
-        for name, value in declared.items():
-            # What has a host is somebody else's already, and is only referred to.
-            if isinstance(value, Extension) and "host" not in vars(value):
-                yield name, value
 
     def setup(self) -> None:
         """Called once before anything starts: ask for resources and register with them here."""
@@ -140,6 +129,21 @@ class Extension:
 
     def kill(self) -> None:
         """Called instead of ``stop`` when there is no time: must not wait."""
+
+
+def parts_of(extension: Extension) -> Iterator[tuple[str, Extension]]:
+    """Give the extensions that one declares as attributes, of its class or its own.
+
+    No method, for it would take the name from extensions that have something of their own under it.
+    """
+    declared: dict[str, object] = {}
+    for cls in reversed(type(extension).__mro__):
+        declared.update(vars(cls))
+    declared.update(vars(extension))
+    for name, value in declared.items():
+        # What has a host is somebody else's already, and is only referred to.
+        if isinstance(value, Extension) and "host" not in vars(value):
+            yield name, value
 
 
 class SharedExtension(Extension):

@@ -512,7 +512,7 @@ def test_a_subclass_may_take_messages_in_by_itself(start: Start, wire: Any, inbo
     seen = inbox()
 
     class WithHeaders(MessageHandler):
-        def receive(self, delivery: Any) -> None:
+        def receive_delivery(self, delivery: Any) -> None:
             self.host.spawn_worker(self, (delivery.body, delivery.headers), message=delivery)
 
     class Consuming:

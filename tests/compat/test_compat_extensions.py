@@ -229,6 +229,51 @@ def test_declarations_are_found_by_nameko_s_name_too(decorate: Any) -> None:
         assert isinstance(declared, Hook)
 
 
+def test_an_entrypoint_may_be_added_to_nameko_s_set() -> None:
+    """Decorators of others do so; what is there already is not there twice."""
+
+    class Service:
+        name = "service"
+
+        @hook
+        def method(self) -> None:
+            """Do nothing."""
+
+    (first,) = Service.method.nameko_entrypoints
+    second = Hook()
+    for entrypoint in (first, second, second):
+        Service.method.nameko_entrypoints.add(entrypoint)
+    assert Service.method.nameko_entrypoints == {first, second}
+    assert [type(one) for one in ServiceContainer(Service, {}).entrypoints] == [Hook, Hook]
+
+
+def test_extensions_may_have_names_of_their_own() -> None:
+    """Whatever they keep under them: nothing of ours stands there."""
+
+    class Owner(DependencyProvider):
+        parts: Any = ("a", "b")
+        receive = 1
+
+        def __init__(self, size: int) -> None:
+            self.size = size
+            self._arguments = None
+            self._container = "a box"
+
+        def setup(self) -> None:
+            self.parts = None
+
+    class Service:
+        name = "service"
+        owner = Owner(3)
+
+    container = ServiceContainer(Service, {})
+    (bound,) = container.dependencies
+    container.setup()
+    assert isinstance(bound, Owner)
+    assert (bound.size, bound.parts, bound.container, bound._container) == (3, None, container, "a box")
+    assert not Service.owner.is_bound()
+
+
 def test_a_decorator_may_give_arguments_that_no_caller_gives() -> None:
     """What it wraps is not what is called."""
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rpcservice import DependencyProvider, Extension, ServiceContainer
-from rpcservice.core.extension import ProviderCollector, SharedExtension
+from rpcservice.core.extension import ProviderCollector, SharedExtension, parts_of
 from rpcservice.testing import FakeHost, dummy
 
 _events: list[str] = []
@@ -177,7 +177,7 @@ def test_what_an_extension_refers_to_after_binding_is_no_part_of_it() -> None:
     first = host.bind(Extension())
     second = Extension()
     second.friend = first  # type: ignore[attr-defined]
-    assert list(second.parts()) == []
+    assert list(parts_of(second)) == []
     assert host.bind(second).friend is first  # type: ignore[attr-defined]
 
 

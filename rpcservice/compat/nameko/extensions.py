@@ -10,6 +10,7 @@ from rpcservice.core import dependency, entrypoint, extension
 from rpcservice.core.container import ServiceContainer
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import DECLARATIONS, declare
+from rpcservice.core.extension import parts_of
 
 ENTRYPOINT_EXTENSIONS_ATTR = DECLARATIONS
 NAMEKO_ENTRYPOINTS = "nameko_entrypoints"
@@ -18,31 +19,31 @@ NAMEKO_ENTRYPOINTS = "nameko_entrypoints"
 class Extension(extension.Extension):
     """Base of all extensions; ``container`` is the container that it is bound to, or None."""
 
-    _arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-    _container: Any = None
+    _nameko_arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    _nameko_container: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Note the arguments: a container makes its own instance with the same."""
         declared = super().__new__(cls)
-        declared._arguments = (args, kwargs)
+        declared._nameko_arguments = (args, kwargs)
         return declared
 
     @property
     def container(self) -> Any:
         """The container, or None for a declaration."""
-        return self._container
+        return self._nameko_container
 
     @container.setter
     def container(self, container: Any) -> None:
-        self._container = container
+        self._nameko_container = container
 
     def is_bound(self) -> bool:
         """Say whether this belongs to a container."""
-        return self._container is not None
+        return self._nameko_container is not None
 
     def clone(self) -> Self:
         """Give another one, made with the same arguments."""
-        args, kwargs = self._arguments
+        args, kwargs = self._nameko_arguments
         return type(self)(*args, **kwargs)
 
     def bind(self, container: Any, attr_name: str = "") -> Self:
@@ -54,7 +55,7 @@ class Extension(extension.Extension):
         if self.is_bound():
             raise RuntimeError(f"{self!r} is bound already; bind the declaration instead")
         bound = self.clone()
-        bound._container = container
+        bound._nameko_container = container
         # An extension may keep something else under this name, which only our own transports look at.
         if "host" not in vars(bound):
             bound.host = container
@@ -63,15 +64,10 @@ class Extension(extension.Extension):
         # A stand-in for a container, as tests have them, keeps no list of what it hosts; a mock is an instance too.
         is_container = issubclass(type(container), ServiceContainer)
         bind_part = container.bind_part if is_container else _bind_to(container)
-        for name, part in list(bound.parts()):
-            setattr(bound, name, bind_part(part, name))
-        return bound
-
-    def parts(self) -> Iterator[tuple[str, extension.Extension]]:
-        """Give the extensions that this one declares as attributes."""
-        for name, part in super().parts():
+        for name, part in list(parts_of(bound)):
             if not (isinstance(part, Extension) and part.is_bound()):
-                yield name, part
+                setattr(bound, name, bind_part(part, name))
+        return bound
 
     def __repr__(self) -> str:
         state = "" if self.is_bound() else " [unbound]"
@@ -178,8 +174,26 @@ class Entrypoint(Extension, entrypoint.Entrypoint):
 def _mark(function: Any) -> Any:
     """Note the declarations of a function where nameko has them too, for those who look for them by that name."""
     target = getattr(function, "__func__", function)
-    setattr(target, NAMEKO_ENTRYPOINTS, getattr(target, DECLARATIONS))
+    setattr(target, NAMEKO_ENTRYPOINTS, _Declared(target))
     return function
+
+
+class _Declared(set[Any]):
+    """The declarations of a function as the set that nameko has; what is added is declared.
+
+    Args:
+        function: The function.
+    """
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(getattr(function, DECLARATIONS))
+        self._function = function
+
+    def add(self, entrypoint: Any) -> None:
+        """Declare another entrypoint, unless it is there already."""
+        if entrypoint not in self:
+            declare(self._function, entrypoint)
+            super().add(entrypoint)
 
 
 def _describe(bound: Extension, name: str) -> str:

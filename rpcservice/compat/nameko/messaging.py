@@ -300,7 +300,7 @@ class Consumer(Entrypoint, queues.MessageHandler, HeaderDecoder):
         else:
             super().kill()
 
-    def receive(self, delivery: Delivery) -> None:
+    def receive_delivery(self, delivery: Delivery) -> None:
         """Handle a message: here where :meth:`handle_message` is nameko's own, else in a thread, for it may wait."""
         message = Message(delivery, self._decode, no_ack=self._no_ack)
         try:

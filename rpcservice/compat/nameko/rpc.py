@@ -157,7 +157,7 @@ class Rpc(Entrypoint, transport.Rpc, HeaderDecoder):
         """Take no more requests in, without waiting."""
         self.requests.abandon()
 
-    def receive(self, request: Delivery, codecs: Codecs) -> None:
+    def receive_delivery(self, request: Delivery, codecs: Codecs) -> None:
         """Handle a request: here where nothing of nameko's is overridden, else in a thread, for that may wait."""
         message = Message(request, codecs.decode)
         body = message.payload
