@@ -1,6 +1,7 @@
 """JsonProcess, a child process that prints one JSON object a line, so that a test can talk to it and watch it."""
 
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -43,12 +44,25 @@ class JsonProcess:
         self.end()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for raw in self._process.stdout:
-            line = json.loads(raw)
+        rest = b""
+        while chunk := self._read_some():
+            *whole, rest = (rest + chunk).split(b"\n")
+            lines = [json.loads(raw) for raw in whole]
             with self._changed:
-                self.lines.append(line)
+                self.lines.extend(lines)
                 self._changed.notify_all()
+
+    def _read_some(self) -> bytes:
+        """Wait for output; nothing is its end.
+
+        Where eventlet has patched this process, a read that waits is called off by a text, an empty one, when
+        another file gets a number that eventlet takes for this one's: then it is read again.
+        """
+        stdout = self._process.stdout
+        assert stdout is not None
+        while isinstance(chunk := os.read(stdout.fileno(), 65536), str):
+            pass
+        return chunk
 
     def wait_until(self, holds: Callable[[], object], what: str, timeout: float = 20) -> Any:
         """Wait until something that depends on the lines holds; gives what ``holds`` gave."""
