@@ -259,17 +259,21 @@ class MethodNotFound(BadRequest):
     Attributes:
         method_name: The name that was called.
         names: The names that exist, where the service told them.
+        decorator: What methods are marked with that can be called so.
     """
 
-    def __init__(self, method_name: str = "", names: tuple[str, ...] = (), service_name: str = "") -> None:
+    def __init__(
+        self, method_name: str = "", names: tuple[str, ...] = (), service_name: str = "", decorator: str = "@rpc"
+    ) -> None:
         super().__init__(method_name)
         self.method_name = method_name
         self.names = tuple(names)
         self.service_name = service_name
+        self.decorator = decorator
 
     def __str__(self) -> str:
         owner = f"service {self.service_name!r}" if self.service_name else "the service"
-        text = f"{owner} has no @rpc method {self.method_name!r}"
+        text = f"{owner} has no {self.decorator} method {self.method_name!r}"
         return f"{text}; it has: {', '.join(self.names)}" if self.names else text
 
 

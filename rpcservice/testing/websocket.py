@@ -10,7 +10,14 @@ from typing import Any, Self
 from rpcservice.concurrency import green
 from rpcservice.core.context import new_id
 from rpcservice.core.faults import error_from_data
-from rpcservice.errors import ConnectionLost, MissingExtra, RpcServiceError, RpcTimeout, WebSocketRefused
+from rpcservice.errors import (
+    ConnectionLost,
+    MethodNotFound,
+    MissingExtra,
+    RpcServiceError,
+    RpcTimeout,
+    WebSocketRefused,
+)
 
 try:
     from wsproto import ConnectionType, WSConnection
@@ -227,7 +234,10 @@ class VirtualSocket:
             raise ConnectionLost(f"the websocket was closed with code {self.close_code}", maybe_executed=True)
         if call.frame["success"]:
             return call.frame["data"]
-        raise error_from_data(call.frame["error"])
+        error = error_from_data(call.frame["error"])
+        if isinstance(error, MethodNotFound):
+            error.decorator = "@websocket_rpc"
+        raise error
 
     def send(self, text: str) -> None:
         """Send a text message as it is.

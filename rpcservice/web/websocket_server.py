@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from werkzeug import Request
 from werkzeug.exceptions import Forbidden, HTTPException
@@ -21,6 +21,7 @@ from rpcservice.errors import (
     MalformedRequest,
     MethodNotFound,
     MissingExtra,
+    UnserializableValueError,
 )
 from rpcservice.web.answer import Answer, answer_from_error, encode_json
 from rpcservice.web.request import WebRequest
@@ -40,6 +41,28 @@ _GOING_AWAY = 1001
 def event_payload(event: str, data: Any) -> dict[str, Any]:
     """Give what the frame of an event says."""
     return {"type": "event", "event": event, "data": data}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _check_sendable(correlation_id: Any) -> None:
+    """Raise UnserializableValueError where an id could not be sent back: 1e999 and half of a surrogate pair."""
+    if correlation_id is not None and not (isinstance(correlation_id, str) and correlation_id.isascii()):
+        encode_json(correlation_id)
+
+
+def _printable(value: Any) -> Any:
+    """Give the data of an error with halves of surrogate pairs, which cannot be sent, written out."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
 class SocketRequest:
@@ -176,11 +199,13 @@ class WebSocketServer(Resource):
         """Give the method, data and correlation id of a request.
 
         Raises:
-            MalformedRequest: It is none.
+            MalformedRequest: It is none, or its correlation id could not be sent back.
         """
         try:
-            request = json.loads(payload)
-            return request["method"], request.get("data") or {}, request.get("correlation_id")
+            request = _decoder.decode(payload)
+            name, data, correlation_id = request["method"], request.get("data") or {}, request.get("correlation_id")
+            _check_sendable(correlation_id)
+            return name, data, correlation_id
         except Exception as exc:
             raise MalformedRequest("Invalid JSON data") from exc
 
@@ -211,11 +236,11 @@ class WebSocketServer(Resource):
         described = error_to_data(error)
         # For callers within the cluster; what else there is is nobody's business outside.
         described.pop("names", None)
-        return self.encode(
-            self.serialize_for_ws(
-                {"type": "result", "success": False, "error": described, "correlation_id": correlation_id}
-            )
-        )
+        frame = {"type": "result", "success": False, "error": described, "correlation_id": correlation_id}
+        try:
+            return self.encode(self.serialize_for_ws(frame))
+        except UnserializableValueError:
+            return self.encode(self.serialize_for_ws({**frame, "error": _printable(described)}))
 
     def find(self, socket_id: str) -> "WebSocket":
         """Give an open websocket of this process.
@@ -235,14 +260,19 @@ class WebSocketServer(Resource):
             name, data, correlation_id = self.deserialize_ws_frame(text)
             method = self._methods.get(name) if isinstance(name, str) else None
             if method is None:
-                raise MethodNotFound(f"{name}")
+                raise MethodNotFound(f"{name}", decorator="@websocket_rpc")
             method.handle_message(socket, data, correlation_id)
         except Exception as exc:
             if isinstance(exc, BadRequest):
                 _log.info("websocket %s: a request was refused: %s", socket.socket_id, exc)
             else:
                 _log.error("websocket %s: a request failed before its worker: %s", socket.socket_id, exc, exc_info=exc)
-            socket.answer(self.encode_error(exc, correlation_id))
+            try:
+                answer = self.encode_error(exc, correlation_id)
+            except Exception as unsent:
+                _log.error("websocket %s: an error cannot be sent: %s", socket.socket_id, unsent, exc_info=unsent)
+                answer = self.encode_error(unsent, None)
+            socket.answer(answer)
 
     def respond(self, request: WebRequest) -> Answer:
         """Open a websocket and serve it to its end: what the web server calls."""

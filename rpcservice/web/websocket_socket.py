@@ -151,7 +151,7 @@ class WebSocket:
                 message = self._inbox.popleft()
                 self._waiting_size -= message.size
                 self._changed.set()
-                self._site.handle(self, message.text)
+                self._handle(message.text)
                 # A client that asks faster than it reads the answers is slowed down, not closed.
                 self._wait_until(lambda: not self.is_open or self._unsent <= self._config.websocket_send_buffer)
         finally:
@@ -159,6 +159,13 @@ class WebSocket:
             if self._is_finishing:
                 self.close(GOING_AWAY)
             self._changed.set()
+
+    def _handle(self, text: str) -> None:
+        try:
+            self._site.handle(self, text)
+        except Exception:
+            # The requests behind it must not wait for ever.
+            _log.exception("websocket %s: a request could not be answered", self.socket_id)
 
     def _wait_until(self, holds: Callable[[], bool]) -> None:
         while not holds():

@@ -139,7 +139,16 @@ def test_data_and_correlation_id_may_be_left_out(frames: Callable[..., list[Any]
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "", "[]", '"say"', "7", '{"data": {}, "correlation_id": 1}', "[" * 100_000], ids=lambda text: text[:9]
+    "text",
+    [
+        *("{", "", "[]", '"say"', "7", '{"data": {}, "correlation_id": 1}', "[" * 100_000),
+        '{"method": "nope", "correlation_id": NaN}',
+        '{"method": "say", "correlation_id": [-Infinity]}',
+        '{"method": "say", "correlation_id": 1e999}',
+        '{"method": "nope", "correlation_id": "\\udfff"}',
+        '{"method": "say", "data": {"text": Infinity}, "correlation_id": 1}',
+    ],
+    ids=lambda text: text[:50],
 )
 def test_what_is_no_request_gets_an_error_frame(frames: Callable[..., list[Any]], text: str) -> None:
     _, result, after = frames(text, '{"method": "say"}')
@@ -164,6 +173,31 @@ def test_an_unknown_method_gets_an_error_frame(frames: Callable[..., list[Any]],
     assert (result["success"], result["correlation_id"]) == (False, 3)
     assert result["error"]["exc_path"] == "nameko.exceptions.MethodNotFound"
     assert set(result["error"]) == {"exc_type", "exc_path", "exc_args", "value"}
+
+
+def test_an_unknown_method_is_told_as_what_is_missing(frames: Callable[..., list[Any]]) -> None:
+    _, result = frames('{"method": "nope"}')
+    assert result["error"]["exc_args"] == ["nope"]
+    assert result["error"]["value"] == "the service has no @websocket_rpc method 'nope'"
+
+
+@pytest.mark.parametrize(
+    ("request_", "exc_type", "exc_args"),
+    [
+        ('"method": "\\udfff"', "MethodNotFound", ["\\udfff"]),
+        ('"method": "fail", "data": {"how": "\\udfff"}', "KeyError", ["\\udfff"]),
+        ('"method": "say", "data": {"text": "\\udfff"}', "UnserializableValueError", []),
+        ('"method": "say", "data": {"text": [1e999]}', "UnserializableValueError", []),
+    ],
+)
+def test_an_answer_that_cannot_be_encoded_is_an_error_frame(
+    frames: Callable[..., list[Any]], request_: str, exc_type: str, exc_args: list[str]
+) -> None:
+    """Half of a surrogate pair is no text that can be sent, and infinity no number."""
+    _, result, after = frames(f'{{{request_}, "correlation_id": 3}}', '{"method": "say"}')
+    assert (result["success"], result["correlation_id"]) == (False, 3)
+    assert (result["error"]["exc_type"], result["error"]["exc_args"]) == (exc_type, exc_args)
+    assert after["success"] is True
 
 
 @pytest.mark.parametrize("data", ['{"wrong": 1}', '{"socket_id": "x"}', "[1]", '"text"', "7"])
@@ -315,6 +349,52 @@ def test_the_path_is_a_setting(serve: Serve, connect: Connect) -> None:
     site = serve(Echo, websocket_path="/live/socket")
     assert connect(site, "/live/socket").rpc("say", text="here") == "here"
     assert site.get("/ws").status == 404
+
+
+def test_an_endpoint_of_ones_own_that_fails_does_not_hold_up_the_next_request(
+    serve: Serve, background: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An id that it cannot send is answered with none; with frames that it cannot make at all, the log has to do."""
+    from raw_websocket import RawWebSocket
+    from werkzeug.routing import Rule
+    from wsproto.events import TextMessage
+
+    class Careless(WebSocketServer):
+        def get_url_rule(self) -> Rule:
+            return Rule("/careless", methods=["GET"])
+
+        def deserialize_ws_frame(self, payload: str) -> tuple[Any, Any, Any]:
+            request = json.loads(payload)
+            return request["method"], {}, request["id"]
+
+        def serialize_for_ws(self, payload: Any) -> str:
+            if payload.get("correlation_id") == "never" or "never" in str(payload.get("error")):
+                raise LookupError("never")
+            return super().serialize_for_ws(payload)
+
+    class CarelessRpc(WebSocketRpc):
+        server_cls = Careless
+
+    class Shop:
+        name = "shop"
+
+        @CarelessRpc.decorator
+        def restock(self, socket_id: str) -> str:
+            return "restocked"
+
+    site = serve(Shop)
+
+    def run() -> list[Any]:
+        with RawWebSocket(site.address, path="/careless") as client:
+            client.next_frame()
+            for method, correlation_id in (("nope", float("nan")), ("restock", "never"), ("restock", 3)):
+                client.send_event(TextMessage(data=json.dumps({"method": method, "id": correlation_id})))
+            return [client.next_frame() for _ in range(2)]
+
+    first, last = background(run).result()
+    assert (first["error"]["exc_type"], first["correlation_id"]) == ("UnserializableValueError", None)
+    assert (last["data"], last["correlation_id"]) == ("restocked", 3)
+    assert "a request could not be answered" in caplog.text
 
 
 def test_an_endpoint_of_ones_own_has_methods_of_its_own(serve: Serve, connect: Connect) -> None:
