@@ -1,19 +1,19 @@
 """The public names of nameko 2.14.1 and 3.0.0rc11, by module; and those of them that have no counterpart here."""
 
 NAMES = {
-    "nameko": "config",
+    "nameko": "Config config",
     "nameko.amqp": "get_connection get_producer UndeliverableMessage verify_amqp_uri",
     "nameko.amqp.publish": "Publisher UndeliverableMessage get_connection get_producer",
     "nameko.amqp.consume": "Consumer",
     "nameko.cli": "cli",
-    "nameko.cli.main": "main setup_yaml_parser",
+    "nameko.cli.main": "env_var_constructor main setup_parser setup_yaml_parser",
     "nameko.cli.click_arguments": "argument_services",
     "nameko.cli.click_options": (
         "option_broker option_config_file option_define option_backdoor_port option_interface"
     ),
     "nameko.cli.click_paramtypes": "KEY_VAL HOST_PORT KeyValParamType HostPortParamType",
-    "nameko.cli.run": "import_service run main setup_backdoor",
-    "nameko.cli.shell": "make_nameko_helper main ShellRunner",
+    "nameko.cli.run": "MISSING_MODULE_TEMPLATE import_service is_entrypoint is_type run main setup_backdoor",
+    "nameko.cli.shell": "SHELLS make_nameko_helper main ShellRunner",
     "nameko.cli.utils": "import_services load_config setup_config setup_yaml_parser",
     "nameko.constants": (
         "ACCEPT_CONFIG_KEY AMQP_SSL_CONFIG_KEY AMQP_URI_CONFIG_KEY AUTH_TOKEN_CONTEXT_KEY CALL_ID_STACK_CONTEXT_KEY "
@@ -42,10 +42,12 @@ NAMES = {
     ),
     "nameko.log_helpers": "make_timing_logger",
     "nameko.messaging": (
-        "Consumer HeaderDecoder HeaderEncoder Publisher QueueConsumer consume decode_from_headers encode_to_headers"
+        "Consumer HeaderDecoder HeaderEncoder Publisher QueueConsumer QueueConsumerStopped consume "
+        "decode_from_headers encode_to_headers"
     ),
     "nameko.rpc": (
-        "Client ClusterRpc MethodProxy Proxy ReplyListener Responder Rpc RpcCall RpcConsumer RpcProxy RpcReply "
+        "Client ClusterRpc MethodProxy Proxy RPC_REPLY_QUEUE_TEMPLATE RPC_REPLY_QUEUE_TTL "
+        "ReplyListener Responder Rpc RpcCall RpcConsumer RpcProxy RpcReply "
         "ServiceProxy ServiceRpc get_rpc_exchange rpc"
     ),
     "nameko.runners": "ServiceRunner run_services",
@@ -53,7 +55,7 @@ NAMES = {
     "nameko.standalone": "",
     "nameko.standalone.events": "event_dispatcher get_event_exchange",
     "nameko.standalone.rpc": (
-        "ClusterRpcClient ClusterRpcProxy PollingQueueConsumer ServiceRpcClient ServiceRpcProxy "
+        "ClusterProxy ClusterRpcClient ClusterRpcProxy PollingQueueConsumer ServiceRpcClient ServiceRpcProxy "
         "SingleThreadedReplyListener"
     ),
     "nameko.testing": "",
@@ -81,17 +83,29 @@ NAMES = {
     "nameko.web": "",
     "nameko.web.handlers": "HttpRequestHandler http",
     "nameko.web.server": "BindAddress HttpOnlyProtocol WebServer WsgiApp parse_address",
-    "nameko.web.websocket": "Connection WebSocketHub WebSocketHubProvider WebSocketRpc WebSocketServer rpc",
+    "nameko.web.websocket": (
+        "Connection IDENTIFY_WEBSOCKET_RULES SocketInfo WebSocketHub WebSocketHubProvider WebSocketRpc WebSocketServer "
+        "rpc"
+    ),
 }
 """Module by module, names with spaces between them."""
 
 WITHOUT_COUNTERPART = {
+    "nameko.cli.main.env_var_constructor",
+    "nameko.cli.main.setup_parser",
+    "nameko.cli.run.MISSING_MODULE_TEMPLATE",
+    "nameko.cli.run.is_entrypoint",
+    "nameko.cli.run.is_type",
     "nameko.cli.run.main",
     "nameko.cli.run.setup_backdoor",
     "nameko.cli.shell.ShellRunner",
     "nameko.cli.shell.main",
+    "nameko.messaging.QueueConsumerStopped",
+    "nameko.standalone.rpc.ClusterProxy",
     "nameko.standalone.rpc.PollingQueueConsumer",
     "nameko.standalone.rpc.SingleThreadedReplyListener",
     "nameko.web.server.HttpOnlyProtocol",
+    "nameko.web.websocket.IDENTIFY_WEBSOCKET_RULES",
+    "nameko.web.websocket.SocketInfo",
 }
 """Importing one of these is an ImportError that says what to use."""

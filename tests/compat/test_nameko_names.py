@@ -11,6 +11,8 @@ from nameko_names import NAMES, WITHOUT_COUNTERPART
 from under_nameko import standing_in
 
 from rpcservice.compat import nameko
+from rpcservice.compat.nameko._elsewhere import BORROWERS, homes_of
+from rpcservice.compat.nameko._missing import MODULES
 
 ALL = [(module, name) for module, names in NAMES.items() for name in names.split()]
 THERE = [(module, name) for module, name in ALL if f"{module}.{name}" not in WITHOUT_COUNTERPART]
@@ -43,6 +45,24 @@ def test_a_name_without_counterpart_says_what_to_use(module: str, name: str) -> 
     with pytest.raises(ImportError, match=rf"^{module}\.{name} has no counterpart in rpcservice; \w+") as caught:
         exec(f"from {module} import {name}", {})
     assert caught.value.name == name
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "home"), [(module, *pair) for module in sorted(BORROWERS) for pair in homes_of(module).items()]
+)
+def test_what_a_module_only_imports_can_be_had_from_it(module: str, name: str, home: str) -> None:
+    """As the same object."""
+    scope: dict[str, object] = {}
+    exec(f"from {module} import {name} as found\nfrom {home} import {name} as meant", scope)
+    assert scope["found"] is scope["meant"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_that_is_missing_says_what_to_use(module: str) -> None:
+    """Each with a word of its own."""
+    with pytest.raises(ModuleNotFoundError) as caught:
+        import_module(module)
+    assert str(caught.value).endswith(f"has no module {module!r}; {MODULES[module]}")
 
 
 def test_a_name_that_nameko_does_not_have_either_is_an_ordinary_mistake() -> None:
@@ -86,8 +106,6 @@ def test_the_table_has_every_module_and_class_of_nameko(version: int) -> None:
 
 
 INTERNAL = {
-    "nameko.Config",
-    "nameko.messaging.QueueConsumerStopped",
     "nameko.testing.utils.MockCallArgs",
 }
 """Not meant for users."""

@@ -28,7 +28,7 @@ def test_a_name_of_our_own_is_public(path: str) -> None:
     assert TARGETS[path].name in PUBLIC[TARGETS[path].module]
 
 
-OTHER_THINGS = {"nameko.amqp.publish.Publisher", "nameko.testing.utils.wait_for_call"}
+OTHER_THINGS = {"nameko.Config", "nameko.amqp.publish.Publisher", "nameko.testing.utils.wait_for_call"}
 """Called otherwise than what bears their names in rpcservice."""
 
 

@@ -71,9 +71,9 @@ def is_installed() -> bool:
 
 def __getattr__(name: str) -> Any:
     """Make ``nameko.config`` when it is first used: importing the package is to cost nothing."""
-    if name == "config":
-        from rpcservice.compat.nameko._config import config
+    if name in ("config", "Config"):
+        from rpcservice.compat.nameko import _config
 
-        globals()["config"] = config
-        return config
+        globals()[name] = getattr(_config, name)
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,10 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
+from rpcservice.compat.nameko._missing import MODULES
+
 NAMEKO = "nameko"
+_GUIDE = "its guide 'Coming from nameko' says what to use instead of what is missing"
 
 
 class NamekoFinder(MetaPathFinder):
@@ -33,8 +36,7 @@ class NamekoFinder(MetaPathFinder):
         ours = self._package + fullname.removeprefix(NAMEKO)
         if find_spec(ours) is None:
             raise ModuleNotFoundError(
-                f"rpcservice stands in for nameko here and has no module {fullname!r}; "
-                "its guide 'Coming from nameko' says what to use instead of what is missing",
+                f"rpcservice stands in for nameko here and has no module {fullname!r}; {MODULES.get(fullname, _GUIDE)}",
                 name=fullname,
             )
         return ModuleSpec(fullname, _Alias(ours))

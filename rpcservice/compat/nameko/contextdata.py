@@ -1,7 +1,10 @@
 """nameko's providers of single context values."""
 
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.extensions import DependencyProvider
 from rpcservice.core import dependency
+
+__getattr__ = missing_names(__name__)
 
 
 class ContextDataProvider(DependencyProvider, dependency.ContextDataProvider):

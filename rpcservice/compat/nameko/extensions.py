@@ -5,12 +5,15 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Self
 
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.concurrency import Event, green
 from rpcservice.core import dependency, entrypoint, extension
 from rpcservice.core.container import ServiceContainer
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import DECLARATIONS, declare
 from rpcservice.core.extension import parts_of
+
+__getattr__ = missing_names(__name__)
 
 ENTRYPOINT_EXTENSIONS_ATTR = DECLARATIONS
 NAMEKO_ENTRYPOINTS = "nameko_entrypoints"

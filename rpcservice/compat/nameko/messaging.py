@@ -18,6 +18,7 @@ from rpcservice.compat.nameko._headers import HeaderDecoder as HeaderDecoder
 from rpcservice.compat.nameko._headers import HeaderEncoder as HeaderEncoder
 from rpcservice.compat.nameko._headers import decode_from_headers as decode_from_headers
 from rpcservice.compat.nameko._headers import encode_to_headers as encode_to_headers
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko._outlets import ServiceOutlet, broker_key
 from rpcservice.compat.nameko.amqp._message import Message
 from rpcservice.compat.nameko.amqp.consume import Consumer as ConsumerCore
@@ -27,6 +28,10 @@ from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, 
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.resource import Resource
 from rpcservice.errors import MalformedRequest
+
+__getattr__ = missing_names(
+    __name__, {"QueueConsumerStopped": "leave it out: consumers connect again by themselves until the service stops"}
+)
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from rpcservice.amqp import rpc as transport
 from rpcservice.amqp.codec import Codecs
 from rpcservice.amqp.connection import ConnectionKey, connection_key
 from rpcservice.amqp.link import Delivery
-from rpcservice.amqp.message import request_arguments
+from rpcservice.amqp.message import REPLY_QUEUE_EXPIRES, request_arguments
 from rpcservice.amqp.replies import ReplyListener as ReplyQueue
 from rpcservice.compat.nameko._clients import Client as Client
 from rpcservice.compat.nameko._clients import MethodProxy as MethodProxy
@@ -17,6 +17,7 @@ from rpcservice.compat.nameko._clients import RpcCall as RpcCall
 from rpcservice.compat.nameko._clients import RpcReply as RpcReply
 from rpcservice.compat.nameko._clients import ServiceProxy as ServiceProxy
 from rpcservice.compat.nameko._handling import Acknowledger, give_back, is_plain, spawn_handler
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko._outlets import RequestOutlet, broker_key
 from rpcservice.compat.nameko._replies import Replies, ReplyEvent
 from rpcservice.compat.nameko._responder import Responder as Responder
@@ -31,7 +32,11 @@ from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, 
 from rpcservice.compat.nameko.messaging import HeaderDecoder
 from rpcservice.core.context import WorkerContext
 
+__getattr__ = missing_names(__name__)
+
 RPC_QUEUE_TEMPLATE = "rpc-{}"
+RPC_REPLY_QUEUE_TEMPLATE = "rpc.reply-{}-{}"
+RPC_REPLY_QUEUE_TTL = REPLY_QUEUE_EXPIRES
 RESTRICTED_PUBLISHER_OPTIONS = ("exchange", "routing_key", "mandatory", "reply_to", "correlation_id")
 """Options that RPC clients decide on themselves; given to one they are dropped."""
 

@@ -1,7 +1,16 @@
 """nameko 2's way to its command line."""
 
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.cli import cli
 from rpcservice.compat.nameko.cli.utils import setup_yaml_parser as setup_yaml_parser
+
+__getattr__ = missing_names(
+    __name__,
+    {
+        "setup_parser": "commands are those of the group nameko.cli.cli; add one to it by click",
+        "env_var_constructor": "call nameko.cli.utils.load_config(), which replaces environment variables",
+    },
+)
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ __getattr__ = missing_names(
     {
         "main": "call nameko.cli.main.main(), or run `rpcservice run --nameko`",
         "setup_backdoor": "give backdoor_port to run(), or run `rpcservice run --nameko --backdoor-port PORT`",
-    },
+    }
+    | dict.fromkeys(("MISSING_MODULE_TEMPLATE", "is_entrypoint", "is_type"), "call import_service()"),
 )
 
 

@@ -7,6 +7,8 @@ from rpcservice.cli.shell import Toolbox
 from rpcservice.compat.nameko._config import read_settings
 from rpcservice.compat.nameko._missing import missing_names
 
+SHELLS = ["bpython", "ipython", "plain"]
+
 __getattr__ = missing_names(
     __name__, {"main": "run `rpcservice shell --nameko`", "ShellRunner": "run `rpcservice shell --nameko`"}
 )

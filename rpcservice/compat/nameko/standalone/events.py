@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.amqp._topology import get_event_exchange as get_event_exchange
 from rpcservice.compat.nameko.standalone._arguments import take_config
 from rpcservice.standalone.events import StandaloneDispatcher
+
+__getattr__ = missing_names(__name__)
 
 
 def event_dispatcher(*config: Mapping[str, Any], **options: Any) -> StandaloneDispatcher:

@@ -18,7 +18,8 @@ __getattr__ = missing_names(
     dict.fromkeys(
         ("ConsumeEvent", "PollingQueueConsumer", "ReplyListener", "SingleThreadedReplyListener", "StandaloneProxyBase"),
         _ONE_CONNECTION,
-    ),
+    )
+    | {"ClusterProxy": "ClusterRpcClient gives what leads to the services, by `with` or start()"},
 )
 
 

@@ -21,7 +21,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from rpcservice.compat import nameko
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.errors import MissingExtra
+
+__getattr__ = missing_names(__name__, {"parse_config_option": "use nameko.cli.click_paramtypes.KEY_VAL"})
 
 NAMES = ("pytest_nameko", "nameko.testing.pytest", __name__)
 """What this plugin may be registered as: by an installed nameko's entry point, by ``pytest_plugins``, by ``-p``."""

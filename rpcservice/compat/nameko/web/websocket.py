@@ -6,12 +6,21 @@ from typing import Any, ClassVar
 from werkzeug import Request
 from werkzeug.routing import Rule
 
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, SharedExtension
 from rpcservice.compat.nameko.web.server import WebServer
 from rpcservice.core.context import WorkerContext
 from rpcservice.web import websocket as web
 from rpcservice.web import websocket_server
 from rpcservice.web.websocket_hub import WebSocketHub as WebSocketHub
+
+__getattr__ = missing_names(
+    __name__,
+    {
+        "SocketInfo": "the server keeps its sockets itself; WebSocketHubProvider's hub reaches them by their ids",
+        "IDENTIFY_WEBSOCKET_RULES": "leave it out: the server tells the routes of websockets from others itself",
+    },
+)
 
 
 class Connection:

@@ -1,0 +1,101 @@
+"""Names that modules of nameko's only import, and that users import from there: where each has its home."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+_CONSTANTS = {
+    "nameko.contextdata": "AUTH_TOKEN_CONTEXT_KEY LANGUAGE_CONTEXT_KEY USER_AGENT_CONTEXT_KEY USER_ID_CONTEXT_KEY",
+    "nameko.messaging": (
+        "AMQP_SSL_CONFIG_KEY AMQP_URI_CONFIG_KEY DEFAULT_AMQP_URI DEFAULT_HEARTBEAT DEFAULT_PREFETCH_COUNT "
+        "DEFAULT_TRANSPORT_OPTIONS HEADER_PREFIX HEARTBEAT_CONFIG_KEY LOGIN_METHOD_CONFIG_KEY "
+        "PREFETCH_COUNT_CONFIG_KEY TRANSPORT_OPTIONS_CONFIG_KEY"
+    ),
+    "nameko.rpc": (
+        "AMQP_SSL_CONFIG_KEY AMQP_URI_CONFIG_KEY DEFAULT_AMQP_URI DEFAULT_HEARTBEAT DEFAULT_PREFETCH_COUNT "
+        "DEFAULT_SERIALIZER HEARTBEAT_CONFIG_KEY LOGIN_METHOD_CONFIG_KEY PREFETCH_COUNT_CONFIG_KEY "
+        "RPC_EXCHANGE_CONFIG_KEY SERIALIZER_CONFIG_KEY"
+    ),
+    "nameko.standalone.events": (
+        "AMQP_SSL_CONFIG_KEY AMQP_URI_CONFIG_KEY DEFAULT_AMQP_URI LOGIN_METHOD_CONFIG_KEY PERSISTENT"
+    ),
+    "nameko.standalone.rpc": (
+        "AMQP_SSL_CONFIG_KEY AMQP_URI_CONFIG_KEY CALL_ID_STACK_CONTEXT_KEY DEFAULT_AMQP_URI DEFAULT_HEARTBEAT "
+        "DEFAULT_PREFETCH_COUNT HEARTBEAT_CONFIG_KEY LOGIN_METHOD_CONFIG_KEY PREFETCH_COUNT_CONFIG_KEY"
+    ),
+}
+
+_OTHERS: Mapping[str, Mapping[str, str]] = {
+    "nameko.extensions": {"nameko.exceptions": "IncorrectSignature"},
+    "nameko.messaging": {
+        "nameko": "config serialization",
+        "nameko.amqp": "get_connection",
+        "nameko.utils": "sanitize_url",
+    },
+    "nameko.rpc": {
+        "nameko": "config serialization",
+        "nameko.amqp": "UndeliverableMessage get_connection",
+        "nameko.amqp.consume": "Consumer",
+        "nameko.exceptions": (
+            "MalformedRequest ReplyQueueExpiredWithPendingReplies RpcTimeout UnknownService UnserializableValueError "
+            "deserialize serialize"
+        ),
+        "nameko.messaging": "HeaderEncoder QueueConsumer decode_from_headers encode_to_headers",
+    },
+    "nameko.runners": {"nameko.utils.concurrency": "SpawningProxy"},
+    "nameko.standalone.events": {
+        "nameko": "config serialization",
+        "nameko.amqp": "get_connection get_producer",
+        "nameko.amqp.publish": "Publisher",
+    },
+    "nameko.standalone.rpc": {
+        "nameko": "config serialization",
+        "nameko.amqp": "get_connection",
+        "nameko.amqp.publish": "Publisher",
+        "nameko.amqp.consume": "Consumer",
+        "nameko.containers": "WorkerContext new_call_id",
+        "nameko.exceptions": "ReplyQueueExpiredWithPendingReplies RpcTimeout",
+        "nameko.extensions": "Entrypoint",
+        "nameko.messaging": "encode_to_headers",
+        "nameko.rpc": (
+            "RESTRICTED_PUBLISHER_OPTIONS RPC_REPLY_QUEUE_TEMPLATE RPC_REPLY_QUEUE_TTL ServiceProxy get_rpc_exchange"
+        ),
+        "nameko.utils.retry": "retry",
+    },
+    "nameko.web.websocket": {
+        "nameko.exceptions": "ConnectionNotFound MalformedRequest MethodNotFound serialize",
+        "nameko.extensions": "ProviderCollector",
+    },
+    "nameko.cli.main": {"nameko.exceptions": "CommandError ConfigurationError"},
+    "nameko.cli.run": {
+        "nameko": "config",
+        "nameko.cli.utils": "import_services",
+        "nameko.constants": "AMQP_URI_CONFIG_KEY",
+        "nameko.exceptions": "CommandError",
+        "nameko.extensions": "ENTRYPOINT_EXTENSIONS_ATTR",
+    },
+    "nameko.cli.shell": {
+        "nameko": "config",
+        "nameko.constants": "AMQP_URI_CONFIG_KEY",
+        "nameko.standalone.events": "event_dispatcher",
+        "nameko.standalone.rpc": "ClusterRpcClient ClusterRpcProxy",
+    },
+}
+
+
+BORROWERS = frozenset((*_CONSTANTS, *_OTHERS))
+"""The modules that have names from others."""
+
+
+def homes_of(module: str) -> dict[str, str]:
+    """Give the names that a module of nameko's has from others, with the modules that have them."""
+    homes = dict.fromkeys(_CONSTANTS.get(module, "").split(), "nameko.constants")
+    for home, names in _OTHERS.get(module, {}).items():
+        homes.update(dict.fromkeys(names.split(), home))
+    return homes
+
+
+def take(home: str, name: str) -> Any:
+    """Give a name, or a module, of one of our modules by the name that it has in nameko."""
+    module = import_module(f"rpcservice.compat.{home}")
+    return import_module(f"{module.__name__}.{name}") if name == "serialization" else getattr(module, name)
