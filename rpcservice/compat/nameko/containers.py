@@ -12,6 +12,8 @@ from typing import Any
 from rpcservice.compat.nameko._config import config as global_config
 from rpcservice.compat.nameko._config import read_settings
 from rpcservice.compat.nameko._plan import LatePlan
+from rpcservice.compat.nameko._pool_view import LONG, PoolView
+from rpcservice.compat.nameko._spawning import Firing, keep_message, take_firing
 from rpcservice.compat.nameko.constants import DEFAULT_PARENT_CALLS_TRACKED, PARENT_CALLS_CONFIG_KEY
 from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled
 from rpcservice.compat.nameko.extensions import DependencyProvider
@@ -20,13 +22,10 @@ from rpcservice.config import Settings
 from rpcservice.core import container, context, worker
 from rpcservice.core.context import new_id
 from rpcservice.core.entrypoint import Entrypoint
-from rpcservice.core.pool import WorkerPool
 from rpcservice.core.resource import Resources
 from rpcservice.core.service import method_signature, positional_range
 from rpcservice.core.worker import Stage, WorkerPlan
 from rpcservice.errors import DeclarationError
-
-_LONG = 3600.0
 
 HandleResult = Callable[["WorkerContext", Any, Any], tuple[Any, Any]]
 """Called with a worker's context, result and exc_info; gives the result and exc_info that providers are to see."""
@@ -125,6 +124,14 @@ def handle_result(plan: WorkerPlan, ctx: context.WorkerContext) -> None:
     ctx.settled = True
 
 
+def settle(worker_ctx: Any, result: Any = None, exc_info: Any = None) -> tuple[Any, Any]:
+    """Have the entrypoint send an outcome: the ``handle_result`` of entrypoints that have none of their own."""
+    worker_ctx.result, worker_ctx.error = result, exc_info[1] if exc_info else None
+    worker.encode(worker_ctx.plan, worker_ctx)
+    worker.settle(worker_ctx.plan, worker_ctx)
+    return worker_ctx.result, exc_info_of(worker_ctx.error)
+
+
 def find_message(handle_result: HandleResult | None) -> Any:
     """Give the message that a worker is spawned for: ``handle_result`` is bound to it, or it is handled here."""
     if isinstance(handle_result, partial):
@@ -200,6 +207,11 @@ class ServiceContainer(container.ServiceContainer):
         entrypoint.positional = positional_range(entrypoint.signature)
         return entrypoint
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "spawn_worker" in vars(cls):
+            cls.spawn_worker = keep_message(cls.spawn_worker, settle)  # type: ignore[method-assign]  # the same, and more
+
     @property
     def interface(self) -> "ServiceContainer":
         """What extensions get of this container: all of it."""
@@ -238,11 +250,19 @@ class ServiceContainer(container.ServiceContainer):
         """
         if self.pool.refuses(entrypoint.stop_phase):
             raise ContainerBeingKilled(f"service {self.service_name!r} takes no more work")
+        firing = take_firing(entrypoint)
+        if firing is not None:
+            message = firing.message
         incoming = find_message(handle_result)
         delivery = getattr(incoming, "delivery", None) if message is None else message
         ctx = WorkerContext(self, None, entrypoint, args, kwargs, context_data, message=delivery)
         ctx.handle_result = handle_result
         ctx.incoming = incoming
+        if firing is not None:
+            firing.ctx = ctx
+            if firing.is_here:
+                self.pool.run_here(ctx, firing.wait)
+                return ctx
         self.pool.submit(ctx)
         if self.pool.waiting and incoming is None and delivery is None and not self.pool.runs_here():
             self.pool.wait_until_taken(ctx)
@@ -259,10 +279,33 @@ class ServiceContainer(container.ServiceContainer):
         wait: float | None = None,
         handle_result: HandleResult | None = None,
     ) -> WorkerContext:
-        """Run the entrypoint's method in the calling greenlet, as one of the workers."""
+        """Run the entrypoint's method in the calling greenlet, as one of the workers.
+
+        Where :meth:`spawn_worker` is overridden or wrapped, the call goes through it.
+        """
+        if type(self).spawn_worker is not _SPAWN_WORKER or "spawn_worker" in vars(self):
+            firing = Firing(entrypoint, message, is_here=True, wait=wait)
+            handle = handle_result or settle
+            spawn = partial(self.spawn_worker, context_data=context_data, handle_result=handle)
+            return self._ended_worker(firing, firing.call(spawn, entrypoint, args, kwargs or {}))
         ctx = WorkerContext(self, None, entrypoint, args, kwargs, context_data, message=message)
         ctx.handle_result = handle_result
         self.pool.run_here(ctx, wait)
+        return ctx
+
+    def _ended_worker(self, firing: Firing, spawned: Any) -> WorkerContext:
+        """Wait for the worker that another ``spawn_worker`` has made; where it made none, that is the outcome."""
+        ctx = spawned if firing.ctx is None else firing.ctx
+        if isinstance(ctx, WorkerContext):
+            self.pool.wait_until_taken(ctx)
+            while not self.pool.wait_for([ctx], monotonic() + LONG):
+                continue
+            return ctx
+        entrypoint = firing.entrypoint
+        ctx = WorkerContext(self, None, entrypoint, message=firing.message)
+        ctx.error = RuntimeError(f"{type(self).__qualname__}.spawn_worker spawned no worker for {ctx.call_id}")
+        _log.error("%s", ctx.error)
+        entrypoint.encode(ctx)
         return ctx
 
     # The next five go by the names that they have in nameko, for instrumentation wraps and reads them.
@@ -298,37 +341,7 @@ class ServiceContainer(container.ServiceContainer):
         super().kill(exc_info[1] if isinstance(exc_info, tuple) else exc_info)
 
 
-class PoolView:
-    """What eventlet's pools tell of themselves, of ours.
-
-    Args:
-        pool: The pool.
-    """
-
-    def __init__(self, pool: WorkerPool) -> None:
-        self._pool = pool
-
-    @property
-    def size(self) -> int:
-        """How many may run at a time."""
-        return self._pool.size
-
-    def running(self) -> int:
-        """Give how many run now."""
-        return len(self._pool.running)
-
-    def free(self) -> int:
-        """Give how many more may run now."""
-        return self._pool.size - len(self._pool.running)
-
-    def waiting(self) -> int:
-        """Give how many wait for their turn."""
-        return len(self._pool.waiting)
-
-    def waitall(self) -> None:
-        """Wait until all have ended."""
-        while not self._pool.wait_for(None, monotonic() + _LONG):
-            continue
+_SPAWN_WORKER = ServiceContainer.spawn_worker
 
 
 def get_service_name(service_cls: type) -> str:
