@@ -313,6 +313,14 @@ async def dispatch(uri: str, count: int, buffer: int) -> dict[str, Any]:
         return {"turn": turns[0], "wrong": await outcome(dispatch("office", wrong, "x"))}
 
 
+async def dispatch_with_options(uri: str) -> dict[str, Any]:
+    async with EventDispatcher(uri=uri) as dispatch:
+        await dispatch("office", "greeted", "hoi", headers={"nameko.language": "nl"})
+        await dispatch("office", "greeted", "hello")
+        names = ("use_confirms", "declare", "colour")
+        return {name: await outcome(dispatch("office", "greeted", "x", **{name: None})) for name in names}
+
+
 async def dispatch_through_outage(uri: str) -> dict[str, Any]:
     async with EventDispatcher(uri=uri) as dispatch, EventDispatcher(uri=uri, timeout=0.2) as impatient:
         await dispatch("office", "opened", "before")
@@ -320,12 +328,13 @@ async def dispatch_through_outage(uri: str) -> dict[str, Any]:
         say(note="up")
         await signal()
         timed_out = await outcome(impatient("office", "opened", "given up"))
+        hurried = await outcome(dispatch("office", "opened", "given up", timeout=0.2))
         dropped = asyncio.create_task(dispatch("office", "opened", "dropped"))
         await asyncio.sleep(TICK)
         dropped.cancel()
         waiting = asyncio.create_task(outcome(dispatch("office", "opened", "waited")))
         say(note="waiting")
-        return {"timed_out": timed_out, "waited": await waiting}
+        return {"timed_out": timed_out, "hurried": hurried, "waited": await waiting}
 
 
 async def modules() -> dict[str, Any]:

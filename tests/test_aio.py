@@ -71,6 +71,10 @@ class Desk:
     def hear(self, payload: Any) -> None:
         self.heard.append(payload)
 
+    @event_handler("office", "greeted")
+    def greet(self, payload: Any) -> None:
+        self.heard.append([payload, self.spoken])
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JsonProcess]:
@@ -354,6 +358,16 @@ def test_a_dispatch_ends_when_the_broker_has_the_event(do: Callable[..., Any]) -
     wait_until(lambda: sorted(Desk.heard) == list(range(300)), "the events")
 
 
+def test_an_event_may_have_options_of_its_own(do: Callable[..., Any]) -> None:
+    """What would hold up the loop, or would not be waited for, is none; nor is what does not exist."""
+    refused = do("dispatch_with_options")
+    for name, answer in refused.items():
+        assert answer["error"] == "TypeError"
+        assert answer["text"].startswith(f"'{name}' is no option of an EventDispatcher for asyncio")
+    wait_until(lambda: len(Desk.heard) == 2, "the events")
+    assert sorted(Desk.heard) == [["hello", None], ["hoi", "nl"]]
+
+
 def test_a_dispatch_waits_for_the_broker_to_come_back(
     program: JsonProcess, desk: ServiceContainer, rabbitmq_uri: str
 ) -> None:
@@ -366,7 +380,9 @@ def test_a_dispatch_waits_for_the_broker_to_come_back(
         doing.wait_for("waiting")
         proxy.resume()
         answer = doing.answer()
-    assert answer["timed_out"]["error"] == "PublishTimeout"
+    for one in ("timed_out", "hurried"):
+        assert answer[one]["error"] == "PublishTimeout"
+        assert "0.2 s" in answer[one]["text"]
     assert answer["waited"]["result"] is None
     wait_until(lambda: "waited" in Desk.heard, "the event")
     assert Desk.heard == ["before", "before", "waited"]

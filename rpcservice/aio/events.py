@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from rpcservice.aio.loops import AsyncClient, Work, end, tell
 from rpcservice.amqp import events
 from rpcservice.amqp.link import Message
+from rpcservice.amqp.options import Publication
 from rpcservice.concurrency import Backend, threads
 from rpcservice.core.context import WorkerContext
 from rpcservice.errors import ConnectionLost, PublishTimeout
@@ -20,30 +21,32 @@ class LoopEvents(events.EventDispatcher):
     """Sends the events of one service from loops."""
 
     # In a loop, not to wait for the confirm would be to wait for nothing: for no room and for no connection either.
-    _known = events.EventDispatcher._known - {"use_confirms"}
+    # To declare for one call would hold up the loop.
+    _known = events.EventDispatcher._known - {"use_confirms", "declare"}
     _owner = "an EventDispatcher for asyncio"
 
     def get_dependency(self, ctx: WorkerContext) -> Any:
         """Give itself."""
         return self
 
-    def message(self, event_type: str, payload: Any) -> Message:
-        """Make an event.
+    def message(self, event_type: str, payload: Any, changes: Mapping[str, Any]) -> Publication:
+        """Make an event, with what is to be different for it.
 
         Raises:
-            TypeError: Its type is no text.
+            TypeError: Its type is no text, or there is no such option.
             UnserializableValueError: The payload cannot be encoded.
             MessageTooLarge: It is too large.
         """
         if not isinstance(event_type, str):
             raise TypeError(f"dispatch(..., {event_type!r}, ...): the type of an event is a text")
-        return self._options.message(self._options.exchange, event_type, payload, {})
+        options = self._options.changed(changes) if changes else self._options
+        return options.message(options.exchange, event_type, payload, {})
 
-    async def deliver(self, message: Message) -> None:
+    async def deliver(self, message: Publication) -> None:
         """Send an event and wait for its confirm. When that is cancelled, an event that waits is not sent any more."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        pending = self._sender.send(message, partial(tell, loop, end, done, None), retries=self._options.retries)
+        pending = self._sender.send(message, partial(tell, loop, end, done, None), retries=message.options.retries)
         try:
             await done
         except asyncio.CancelledError:
@@ -99,16 +102,18 @@ class LoopDispatcher(StandaloneDispatcher):
     def _bind(self, session: Session) -> LoopSources:
         return LoopSources(session, self._dispatcher)
 
-    async def dispatch(self, service_name: str, event_type: str, payload: Any) -> None:
+    async def dispatch(self, service_name: str, event_type: str, payload: Any, options: Mapping[str, Any]) -> None:
         """See :meth:`EventDispatcher.__call__`."""
         sources: Any = self._use()[1]
         source: LoopEvents | None = None
-        message: Message | None = None
+        message: Publication | None = None
         has_room = False
+        timeout = options.get("timeout")
+        seconds: float = self._timeout if timeout is None else timeout
         try:
-            async with asyncio.timeout(self._timeout) as limit:
+            async with asyncio.timeout(seconds) as limit:
                 source = await sources.source(service_name, self._timeout)
-                message = source.message(event_type, payload)
+                message = source.message(event_type, payload, options)
                 async with sources.room:
                     has_room = True
                     await source.deliver(message)
@@ -117,9 +122,9 @@ class LoopDispatcher(StandaloneDispatcher):
                 raise
             if source is None or message is None:
                 raise ConnectionLost(
-                    f"nothing was sent within {self._timeout:g} s: the connection is being set up", maybe_executed=False
+                    f"nothing was sent within {seconds:g} s: the connection is being set up", maybe_executed=False
                 ) from None
-            raise source.timed_out(message, self._timeout, was_kept=has_room) from None
+            raise source.timed_out(message, seconds, was_kept=has_room) from None
 
 
 class EventDispatcher(AsyncClient["EventDispatcher"]):
@@ -134,6 +139,7 @@ class EventDispatcher(AsyncClient["EventDispatcher"]):
         ssl: As ``AMQP_SSL``.
         login_method: As ``LOGIN_METHOD``.
         options: As for :class:`rpcservice.EventDispatcher`, but for ``use_confirms``: ``serializer``, ``timeout`` ...
+            Each but ``declare`` may be given for one event too.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -153,13 +159,14 @@ class EventDispatcher(AsyncClient["EventDispatcher"]):
     ) -> None:
         super().__init__(LoopDispatcher(client_settings(config, uri, ssl, login_method), options))
 
-    async def __call__(self, service_name: str, event_type: str, payload: Any) -> None:
+    async def __call__(self, service_name: str, event_type: str, payload: Any, **options: Any) -> None:
         """Send an event and wait until the broker has it; connects when it has to.
 
         Args:
             service_name: In whose name.
             event_type: The type of the event, by which handlers choose.
             payload: Anything that the serializer takes.
+            options: What is to be different for this event: ``timeout``, ``priority``, ``headers`` ...
 
         Raises:
             ConnectionLost: There is no connection, and none came in time; nothing was sent.
@@ -169,7 +176,7 @@ class EventDispatcher(AsyncClient["EventDispatcher"]):
             MessageTooLarge: It was not sent.
             UnserializableValueError: The payload cannot be encoded.
         """
-        await self._client.dispatch(service_name, event_type, payload)
+        await self._client.dispatch(service_name, event_type, payload, options)
 
     def _handle(self) -> Self:
         return self
