@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 _CONSTANTS = {
+    "nameko.containers": "CALL_ID_STACK_CONTEXT_KEY DEFAULT_MAX_WORKERS MAX_WORKERS_CONFIG_KEY",
     "nameko.contextdata": "AUTH_TOKEN_CONTEXT_KEY LANGUAGE_CONTEXT_KEY USER_AGENT_CONTEXT_KEY USER_ID_CONTEXT_KEY",
     "nameko.messaging": (
         "AMQP_SSL_CONFIG_KEY AMQP_URI_CONFIG_KEY DEFAULT_AMQP_URI DEFAULT_HEARTBEAT DEFAULT_PREFETCH_COUNT "
@@ -26,6 +27,15 @@ _CONSTANTS = {
 }
 
 _OTHERS: Mapping[str, Mapping[str, str]] = {
+    "nameko.containers": {
+        "nameko": "config serialization",
+        "nameko.extensions": "ENTRYPOINT_EXTENSIONS_ATTR is_dependency iter_extensions",
+        "nameko.log_helpers": "make_timing_logger",
+        "nameko.utils.concurrency": "SpawningSet",
+    },
+    "nameko.dependency_providers": {"nameko": "config"},
+    "nameko.events": {"nameko.messaging": "encode_to_headers"},
+    "nameko.web.server": {"nameko": "config"},
     "nameko.extensions": {"nameko.exceptions": "IncorrectSignature"},
     "nameko.messaging": {
         "nameko": "config serialization",

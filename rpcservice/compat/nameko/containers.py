@@ -11,9 +11,11 @@ from typing import Any
 
 from rpcservice.compat.nameko._config import config as global_config
 from rpcservice.compat.nameko._config import read_settings
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko._plan import LatePlan
 from rpcservice.compat.nameko._pool_view import LONG, PoolView
 from rpcservice.compat.nameko._spawning import Firing, keep_message, take_firing
+from rpcservice.compat.nameko._threads import GreenletExit, ManagedThread, WorkerThread, spawn_thread
 from rpcservice.compat.nameko.constants import DEFAULT_PARENT_CALLS_TRACKED, PARENT_CALLS_CONFIG_KEY
 from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled
 from rpcservice.compat.nameko.extensions import DependencyProvider
@@ -26,6 +28,16 @@ from rpcservice.core.resource import Resources
 from rpcservice.core.service import method_signature, positional_range
 from rpcservice.core.worker import Stage, WorkerPlan
 from rpcservice.errors import DeclarationError
+
+__all__ = (
+    "ServiceContainer",
+    "WorkerContext",
+    "get_container_cls",
+    "get_service_name",
+    "new_call_id",
+)
+
+__getattr__ = missing_names(__name__)
 
 HandleResult = Callable[["WorkerContext", Any, Any], tuple[Any, Any]]
 """Called with a worker's context, result and exc_info; gives the result and exc_info that providers are to see."""
@@ -316,7 +328,24 @@ class ServiceContainer(container.ServiceContainer):
 
     @property
     def _worker_threads(self) -> Mapping[context.WorkerContext, Any]:
-        return {ctx: ctx.handle for ctx in self.pool.running}
+        return {ctx: WorkerThread(self.pool, ctx) for ctx in self.pool.running}
+
+    def spawn_managed_thread(self, function: Callable[[], object], identifier: str | None = None) -> ManagedThread:
+        """Run a function beside the workers, in a green thread of eventlet's; an error in it kills the container."""
+        thread = spawn_thread(function)
+        self._threads.add(thread)
+        thread.link(self._end_thread, identifier or function)
+        return thread
+
+    def _end_thread(self, thread: ManagedThread, identifier: object) -> None:
+        self._threads.discard(thread)
+        try:
+            thread.wait()
+        except GreenletExit:
+            _log.debug("%s of service %s was killed", identifier, self.service_name)
+        except Exception as exc:
+            _log.critical("%s of service %s died", identifier, self.service_name, exc_info=exc)
+            self.kill(exc)
 
     def _worker_setup(self, worker_ctx: WorkerContext) -> None:
         worker.set_up(worker_ctx.plan, worker_ctx)

@@ -2,8 +2,14 @@
 
 from typing import Any
 
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.extensions import DependencyProvider
 from rpcservice.core.context import WorkerContext
+
+__all__ = ("Config",)
+
+
+__getattr__ = missing_names(__name__)
 
 
 class Config(DependencyProvider):

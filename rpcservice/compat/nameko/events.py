@@ -9,12 +9,27 @@ from rpcservice.amqp.events import BROADCAST as BROADCAST
 from rpcservice.amqp.events import SERVICE_POOL as SERVICE_POOL
 from rpcservice.amqp.events import SINGLETON as SINGLETON
 from rpcservice.amqp.link import LinkChannel
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.amqp._topology import get_event_exchange as get_event_exchange
 from rpcservice.compat.nameko.amqp._topology import make_queue
 from rpcservice.compat.nameko.exceptions import ConfigurationError
 from rpcservice.compat.nameko.messaging import Consumer, Publisher
 from rpcservice.core.context import WorkerContext, new_id
 from rpcservice.errors import ChannelClosed
+
+__all__ = (
+    "BROADCAST",
+    "SERVICE_POOL",
+    "SINGLETON",
+    "EventDispatcher",
+    "EventHandler",
+    "EventHandlerConfigurationError",
+    "event_handler",
+    "get_event_exchange",
+)
+
+
+__getattr__ = missing_names(__name__)
 
 
 class EventHandlerConfigurationError(ConfigurationError):
