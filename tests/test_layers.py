@@ -54,6 +54,7 @@ ALLOWED_IN = {
         "cli.run",
         "cli.backdoor_server",
         "testing.patch",
+        "compat.nameko._threads",
         "compat.nameko.testing",
         "compat.nameko.utils",
     ),

@@ -5,6 +5,7 @@ import logging
 _HOMES = {
     "rpcservice": "nameko",
     "rpcservice.amqp.connection": "nameko.messaging",
+    "rpcservice.compat.nameko.containers": "nameko.containers",
     "rpcservice.core.container": "nameko.containers",
     "rpcservice.core.runner": "nameko.runners",
     "rpcservice.core.worker": "nameko.containers",
