@@ -109,3 +109,12 @@ INTERNAL = {
     "nameko.testing.utils.MockCallArgs",
 }
 """Not meant for users."""
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_a_star_import_gives_the_names_of_the_module_alone(module: str) -> None:
+    """Not the classes of ours that it is built on, which would take the place of nameko's."""
+    scope: dict[str, object] = {}
+    exec(f"from {module} import *", scope)
+    del scope["__builtins__"]
+    assert set(scope) == {name for there, name in THERE if there == module}

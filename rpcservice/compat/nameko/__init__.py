@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     config: Config
 
+__all__ = ("Config", "config")
+
 __version__ = "3.0.0+rpcservice"
 
 _finder = NamekoFinder(__name__)

@@ -4,6 +4,14 @@ from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.extensions import DependencyProvider
 from rpcservice.core import dependency
 
+__all__ = (
+    "AuthToken",
+    "ContextDataProvider",
+    "Language",
+    "UserAgent",
+    "UserId",
+)
+
 __getattr__ = missing_names(__name__)
 
 

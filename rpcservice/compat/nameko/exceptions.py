@@ -19,6 +19,29 @@ from rpcservice.errors import RpcTimeout as RpcTimeout
 from rpcservice.errors import UnknownService as UnknownService
 from rpcservice.errors import UnserializableValueError as UnserializableValueError
 
+__all__ = (
+    "BadRequest",
+    "CommandError",
+    "ConfigurationError",
+    "ConnectionNotFound",
+    "ContainerBeingKilled",
+    "ExtensionNotFound",
+    "IncorrectSignature",
+    "MalformedRequest",
+    "MethodNotFound",
+    "RemoteError",
+    "ReplyQueueExpiredWithPendingReplies",
+    "RpcTimeout",
+    "UnknownService",
+    "UnserializableValueError",
+    "deserialize",
+    "deserialize_to_instance",
+    "get_module_path",
+    "registry",
+    "safe_for_serialization",
+    "serialize",
+)
+
 ConfigurationError = ConfigError
 
 ReplyQueueExpiredWithPendingReplies = ConnectionLost

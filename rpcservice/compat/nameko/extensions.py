@@ -13,6 +13,20 @@ from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import DECLARATIONS, declare
 from rpcservice.core.extension import parts_of
 
+__all__ = (
+    "ENTRYPOINT_EXTENSIONS_ATTR",
+    "DependencyProvider",
+    "Entrypoint",
+    "Extension",
+    "ProviderCollector",
+    "SharedExtension",
+    "is_dependency",
+    "is_entrypoint",
+    "is_extension",
+    "iter_extensions",
+    "register_entrypoint",
+)
+
 __getattr__ = missing_names(__name__)
 
 ENTRYPOINT_EXTENSIONS_ATTR = DECLARATIONS

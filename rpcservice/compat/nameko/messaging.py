@@ -29,6 +29,17 @@ from rpcservice.core.context import WorkerContext
 from rpcservice.core.resource import Resource
 from rpcservice.errors import MalformedRequest
 
+__all__ = (
+    "Consumer",
+    "HeaderDecoder",
+    "HeaderEncoder",
+    "Publisher",
+    "QueueConsumer",
+    "consume",
+    "decode_from_headers",
+    "encode_to_headers",
+)
+
 __getattr__ = missing_names(
     __name__, {"QueueConsumerStopped": "leave it out: consumers connect again by themselves until the service stops"}
 )

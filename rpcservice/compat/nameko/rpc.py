@@ -32,6 +32,26 @@ from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, 
 from rpcservice.compat.nameko.messaging import HeaderDecoder
 from rpcservice.core.context import WorkerContext
 
+__all__ = (
+    "RPC_REPLY_QUEUE_TEMPLATE",
+    "RPC_REPLY_QUEUE_TTL",
+    "Client",
+    "ClusterRpc",
+    "MethodProxy",
+    "Proxy",
+    "ReplyListener",
+    "Responder",
+    "Rpc",
+    "RpcCall",
+    "RpcConsumer",
+    "RpcProxy",
+    "RpcReply",
+    "ServiceProxy",
+    "ServiceRpc",
+    "get_rpc_exchange",
+    "rpc",
+)
+
 __getattr__ = missing_names(__name__)
 
 RPC_QUEUE_TEMPLATE = "rpc-{}"

@@ -11,6 +11,11 @@ from rpcservice.compat.nameko.containers import ServiceContainer, get_container_
 from rpcservice.config import Settings, import_named
 from rpcservice.core import runner
 
+__all__ = (
+    "ServiceRunner",
+    "run_services",
+)
+
 __getattr__ = missing_names(__name__)
 
 

@@ -15,6 +15,11 @@ from rpcservice.compat.nameko.constants import (
 from rpcservice.compat.nameko.exceptions import ConfigurationError
 from rpcservice.compat.nameko.utils import import_from_path
 
+__all__ = (
+    "SerializationConfig",
+    "setup",
+)
+
 
 class SerializationConfig(NamedTuple):
     """Which serializers are used."""

@@ -5,6 +5,11 @@ from typing import Any
 from rpcservice import timers
 from rpcservice.compat.nameko.extensions import Entrypoint
 
+__all__ = (
+    "Timer",
+    "timer",
+)
+
 
 class Timer(Entrypoint, timers.Timer):
     """Fires its method every ``interval`` seconds.

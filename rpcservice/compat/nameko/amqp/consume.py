@@ -10,6 +10,8 @@ from kombu import Connection
 from kombu.mixins import ConsumerMixin
 from kombu.utils.url import sanitize_url
 
+__all__ = ("Consumer",)
+
 _log = logging.getLogger(__name__)
 
 

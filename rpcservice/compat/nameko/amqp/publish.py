@@ -14,6 +14,13 @@ from rpcservice.compat.nameko._outlets import Outlet, find_outlet
 from rpcservice.compat.nameko.constants import DEFAULT_RETRY_POLICY, DEFAULT_TRANSPORT_OPTIONS, PERSISTENT
 from rpcservice.errors import UndeliverableMessage as UndeliverableMessage
 
+__all__ = (
+    "Publisher",
+    "UndeliverableMessage",
+    "get_connection",
+    "get_producer",
+)
+
 _OPTIONS = (
     "delivery_mode",
     "mandatory",

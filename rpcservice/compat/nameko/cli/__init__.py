@@ -12,6 +12,8 @@ from rpcservice.cli.show_config import show_config
 from rpcservice.cli.test import test
 from rpcservice.compat import nameko
 
+__all__ = ("cli",)
+
 
 class _Nameko(Program):
     """The group of the commands that nameko has."""

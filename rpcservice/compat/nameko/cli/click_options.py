@@ -6,6 +6,14 @@ import click
 
 from rpcservice.compat.nameko.cli.click_paramtypes import HOST_PORT, KEY_VAL
 
+__all__ = (
+    "option_backdoor_port",
+    "option_broker",
+    "option_config_file",
+    "option_define",
+    "option_interface",
+)
+
 option_broker = partial(click.option, "--broker", metavar="BROKER", help="Deprecated: set AMQP_URI by --define.")
 option_config_file = partial(
     click.option,

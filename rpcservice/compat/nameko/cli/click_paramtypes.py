@@ -7,6 +7,8 @@ import click
 from rpcservice.envvars import load
 from rpcservice.errors import ConfigError
 
+__all__ = ("HOST_PORT", "KEY_VAL", "HostPortParamType", "KeyValParamType")
+
 
 class KeyValParamType(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
     """``KEY=VALUE`` with a YAML value; ``KEY`` alone is true."""

@@ -4,6 +4,11 @@ from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.cli import cli
 from rpcservice.compat.nameko.cli.utils import setup_yaml_parser as setup_yaml_parser
 
+__all__ = (
+    "main",
+    "setup_yaml_parser",
+)
+
 __getattr__ = missing_names(
     __name__,
     {

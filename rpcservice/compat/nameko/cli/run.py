@@ -9,6 +9,11 @@ from rpcservice.cli.serving import Serving
 from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.runners import ServiceRunner
 
+__all__ = (
+    "import_service",
+    "run",
+)
+
 __getattr__ = missing_names(
     __name__,
     {

@@ -7,6 +7,11 @@ from rpcservice.cli.shell import Toolbox
 from rpcservice.compat.nameko._config import read_settings
 from rpcservice.compat.nameko._missing import missing_names
 
+__all__ = (
+    "SHELLS",
+    "make_nameko_helper",
+)
+
 SHELLS = ["bpython", "ipython", "plain"]
 
 __getattr__ = missing_names(

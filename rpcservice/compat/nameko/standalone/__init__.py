@@ -1,1 +1,3 @@
 """nameko's clients for programs that are no services."""
+
+__all__ = ()

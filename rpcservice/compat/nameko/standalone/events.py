@@ -8,6 +8,11 @@ from rpcservice.compat.nameko.amqp._topology import get_event_exchange as get_ev
 from rpcservice.compat.nameko.standalone._arguments import take_config
 from rpcservice.standalone.events import StandaloneDispatcher
 
+__all__ = (
+    "event_dispatcher",
+    "get_event_exchange",
+)
+
 __getattr__ = missing_names(__name__)
 
 

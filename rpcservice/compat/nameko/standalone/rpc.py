@@ -9,6 +9,13 @@ from rpcservice.compat.nameko.standalone._arguments import take_config
 from rpcservice.core.context import new_id
 from rpcservice.standalone.rpc import CallContext, RpcClient
 
+__all__ = (
+    "ClusterRpcClient",
+    "ClusterRpcProxy",
+    "ServiceRpcClient",
+    "ServiceRpcProxy",
+)
+
 _OWN_CHOICE = ("correlation_id", "declare", "exchange", "mandatory", "reply_to", "retry", "retry_policy", "routing_key")
 """Options of publishers that requests do not have: the client chooses them itself, and connects again by itself."""
 _ONE_CONNECTION = "the clients of this module wait for replies in any number of threads by themselves"

@@ -1,1 +1,3 @@
 """nameko's helpers for tests."""
+
+__all__ = ()

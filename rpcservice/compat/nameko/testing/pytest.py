@@ -24,6 +24,28 @@ from rpcservice.compat import nameko
 from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.errors import MissingExtra
 
+__all__ = (
+    "amqp_uri",
+    "container_factory",
+    "empty_config",
+    "fast_teardown",
+    "get_message_from_queue",
+    "mock_container",
+    "predictable_call_ids",
+    "rabbit_config",
+    "rabbit_manager",
+    "rabbit_ssl_config",
+    "rabbit_ssl_options",
+    "rabbit_ssl_uri",
+    "rabbit_uri",
+    "runner_factory",
+    "vhost_pipeline",
+    "web_config",
+    "web_config_port",
+    "web_session",
+    "websocket",
+)
+
 __getattr__ = missing_names(__name__, {"parse_config_option": "use nameko.cli.click_paramtypes.KEY_VAL"})
 
 NAMES = ("pytest_nameko", "nameko.testing.pytest", __name__)

@@ -2,6 +2,11 @@
 
 from rpcservice.testing.management import ManagementApi, ManagementError
 
+__all__ = (
+    "Client",
+    "HTTPError",
+)
+
 try:
     from requests import HTTPError as _RequestsError
 except ImportError:

@@ -17,6 +17,21 @@ from rpcservice.testing.calls import entrypoint_hook as entrypoint_hook
 from rpcservice.testing.stand_ins import replace_dependencies as replace_dependencies
 from rpcservice.testing.stand_ins import restrict_entrypoints as restrict_entrypoints
 
+__all__ = (
+    "EntrypointWaiterTimeout",
+    "MockDependencyProvider",
+    "Once",
+    "dummy",
+    "entrypoint_hook",
+    "entrypoint_waiter",
+    "get_extension",
+    "once",
+    "replace_dependencies",
+    "restrict_entrypoints",
+    "wait_for_call",
+    "worker_factory",
+)
+
 S = TypeVar("S")
 
 EntrypointWaiterTimeout = calls.EntrypointTimeout

@@ -19,6 +19,22 @@ from rpcservice.testing.matchers import ANY_PARTIAL as ANY_PARTIAL
 from rpcservice.testing.matchers import AnyInstanceOf as AnyInstanceOf
 from rpcservice.testing.ports import find_free_port as find_free_port
 
+__all__ = (
+    "ANY_PARTIAL",
+    "AnyInstanceOf",
+    "DummyProvider",
+    "ResourcePipeline",
+    "assert_stops_raising",
+    "find_free_port",
+    "get_container",
+    "get_extension",
+    "get_rabbit_connections",
+    "reset_rabbit_connections",
+    "unpack_mock_call",
+    "wait_for_call",
+    "wait_for_worker_idle",
+)
+
 
 @contextmanager
 def wait_for_call(timeout: float, mock_method: Any) -> Iterator[Any]:

@@ -5,6 +5,11 @@ from typing import Any
 
 from rpcservice.testing import calls, waits
 
+__all__ = (
+    "WaitResult",
+    "wait_for_call",
+)
+
 
 class WaitResult(calls.WaitResult):
     """What was waited for, once it has come."""

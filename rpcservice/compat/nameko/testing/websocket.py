@@ -12,6 +12,8 @@ from rpcservice.compat.nameko.exceptions import deserialize
 from rpcservice.core.context import new_id
 from rpcservice.errors import MissingExtra
 
+__all__ = ("make_virtual_socket",)
+
 
 class Socket:
     """Calls methods over a websocket and receives events.

@@ -8,6 +8,13 @@ from urllib.parse import urlsplit
 from rpcservice.core.redaction import REDACTED as REDACTED
 from rpcservice.core.redaction import redact
 
+__all__ = (
+    "REDACTED",
+    "get_redacted_args",
+    "import_from_path",
+    "sanitize_url",
+)
+
 
 def get_redacted_args(entrypoint: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """Give the arguments of a call by their names, without what the entrypoint declares as sensitive.

@@ -6,6 +6,11 @@ from itertools import count
 from time import sleep
 from typing import Any
 
+__all__ = (
+    "RetryDelay",
+    "retry",
+)
+
 
 class RetryDelay:
     """The pauses between attempts, each longer than the one before by a factor.

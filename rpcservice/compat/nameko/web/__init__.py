@@ -1,1 +1,3 @@
 """nameko's web entrypoints."""
+
+__all__ = ()

@@ -15,6 +15,11 @@ from rpcservice.web import http as web
 from rpcservice.web.answer import Answer, answer_from_error
 from rpcservice.web.request import WebRequest
 
+__all__ = (
+    "HttpRequestHandler",
+    "http",
+)
+
 
 class HttpRequestHandler(Entrypoint, web.Http):
     """Fires its method for each request that fits; what it returns, a text, becomes the response.

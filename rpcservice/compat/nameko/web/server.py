@@ -18,6 +18,13 @@ from rpcservice.web.connection import Responder
 from rpcservice.web.parser import Head
 from rpcservice.web.request import WebRequest
 
+__all__ = (
+    "BindAddress",
+    "WebServer",
+    "WsgiApp",
+    "parse_address",
+)
+
 Found = tuple[Responder, dict[str, Any]]
 
 __getattr__ = missing_names(

@@ -14,6 +14,15 @@ from rpcservice.web import websocket as web
 from rpcservice.web import websocket_server
 from rpcservice.web.websocket_hub import WebSocketHub as WebSocketHub
 
+__all__ = (
+    "Connection",
+    "WebSocketHub",
+    "WebSocketHubProvider",
+    "WebSocketRpc",
+    "WebSocketServer",
+    "rpc",
+)
+
 __getattr__ = missing_names(
     __name__,
     {

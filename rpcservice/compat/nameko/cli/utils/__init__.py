@@ -13,6 +13,13 @@ from rpcservice.compat.nameko.constants import AMQP_URI_CONFIG_KEY
 from rpcservice.envvars import MAY_HOLD_ONE, load, substitute
 from rpcservice.errors import CommandError, DeclarationError
 
+__all__ = (
+    "import_services",
+    "load_config",
+    "setup_config",
+    "setup_yaml_parser",
+)
+
 
 def import_services(module_name: str) -> list[type]:
     """Give the services of ``module`` or ``module:Class``.

@@ -6,6 +6,12 @@ from typing import Any
 import eventlet
 from eventlet.queue import LightQueue
 
+__all__ = (
+    "SpawningProxy",
+    "SpawningSet",
+    "fail_fast_imap",
+)
+
 
 def fail_fast_imap(pool: Any, call: Callable[[Any], Any], items: Collection[Any]) -> Iterator[Any]:
     """Call a function with each item at once; gives the results as they come.
