@@ -76,6 +76,15 @@ _OTHERS: Mapping[str, Mapping[str, str]] = {
         "nameko.exceptions": "ConnectionNotFound MalformedRequest MethodNotFound serialize",
         "nameko.extensions": "ProviderCollector",
     },
+    "nameko.cli": {
+        "nameko": "config",
+        "nameko.cli.click_arguments": "argument_services",
+        "nameko.cli.click_options": (
+            "option_backdoor_port option_broker option_config_file option_define option_interface"
+        ),
+        "nameko.cli.utils": "setup_config",
+        "nameko.exceptions": "CommandError ConfigurationError",
+    },
     "nameko.cli.main": {"nameko.exceptions": "CommandError ConfigurationError"},
     "nameko.cli.run": {
         "nameko": "config",

@@ -11,8 +11,12 @@ from rpcservice.cli.shell import shell as shell_command
 from rpcservice.cli.show_config import show_config
 from rpcservice.cli.test import test
 from rpcservice.compat import nameko
+from rpcservice.compat.nameko._missing import missing_names
 
 __all__ = ("cli",)
+
+
+__getattr__ = missing_names(__name__)
 
 
 class _Nameko(Program):

@@ -13,8 +13,11 @@ __getattr__ = missing_names(
     __name__,
     {
         "setup_parser": "commands are those of the group nameko.cli.cli; add one to it by click",
-        "env_var_constructor": "call nameko.cli.utils.load_config(), which replaces environment variables",
-    },
+    }
+    | dict.fromkeys(
+        ("IMPLICIT_ENV_VAR_MATCHER", "RECURSIVE_ENV_VAR_MATCHER", "env_var_constructor"),
+        "call nameko.cli.utils.load_config(), which replaces environment variables",
+    ),
 )
 
 
