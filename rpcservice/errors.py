@@ -200,8 +200,16 @@ class UnknownService(RpcError):
     """
 
     def __init__(self, service_name: str) -> None:
-        super().__init__(f"the broker knows no service named {service_name!r}; is it running, and is this its name?")
+        super().__init__(service_name)
         self.service_name = service_name
+
+    @property
+    def _service_name(self) -> str:
+        """The same, under nameko's name."""
+        return self.service_name
+
+    def __str__(self) -> str:
+        return f"the broker knows no service named {self.service_name!r}; is it running, and is this its name?"
 
 
 class RpcTimeout(RpcError, TimeoutError):
@@ -217,11 +225,13 @@ class RpcTimeout(RpcError, TimeoutError):
     def __init__(
         self, service_name: str = "", method_name: str = "", seconds: float = 0, *, maybe_executed: bool = True
     ) -> None:
-        super().__init__(
-            f"{service_name}.{method_name} did not answer within {seconds:g} s; "
-            "is the service busy or down? raise timeout= or rpc_timeout if it needs longer"
-        )
-        self.service_name = service_name
+        mend = "is the service busy or down? raise timeout= or rpc_timeout if it needs longer"
+        if method_name:
+            super().__init__(f"{service_name}.{method_name} did not answer within {seconds:g} s; {mend}")
+        else:
+            # Of a program's own making: a text of its own, as nameko's takes, or none.
+            super().__init__(service_name or f"no answer came in time; {mend}")
+        self.service_name = service_name if method_name else ""
         self.method_name = method_name
         self.seconds = seconds
         self.maybe_executed = maybe_executed
