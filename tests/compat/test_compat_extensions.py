@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
+import rpcservice
 from rpcservice.compat.nameko.containers import ServiceContainer
 from rpcservice.compat.nameko.extensions import (
     ENTRYPOINT_EXTENSIONS_ATTR,
@@ -21,6 +22,7 @@ from rpcservice.compat.nameko.extensions import (
     iter_extensions,
     register_entrypoint,
 )
+from rpcservice.errors import DeclarationError
 
 
 class Inner(Extension):
@@ -339,3 +341,14 @@ def test_a_collector_needs_no_container() -> None:
     collector.unregister_provider(provider)
     collector.stop()
     assert collector.wait_for_providers(0) is True
+
+
+@pytest.mark.parametrize("kind", ["entrypoint", "provider"])
+def test_a_container_of_our_own_says_what_hosts_a_service_of_nameko(kind: str) -> None:
+    """Instead of failing where an extension asks it for what only nameko's has."""
+    body = (
+        {"work": Entrypoint.decorator(lambda self: None)} if kind == "entrypoint" else {"given": DependencyProvider()}
+    )
+    service_cls = type("Shop", (), {"name": "shop", **body})
+    with pytest.raises(DeclarationError, match=r"\.Shop is written for nameko, .* `rpcservice run --nameko`"):
+        rpcservice.ServiceRunner({"AMQP_URI": "memory://"}).add_service(service_cls)

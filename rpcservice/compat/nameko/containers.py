@@ -193,6 +193,8 @@ class ServiceContainer(container.ServiceContainer):
     )
 
     plan_cls = LatePlan
+    hosts_nameko = True
+    """Whether extensions that are written for nameko may be bound to it."""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from rpcservice.core.container import ServiceContainer
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import DECLARATIONS, declare
 from rpcservice.core.extension import parts_of
+from rpcservice.errors import DeclarationError
 
 __all__ = (
     "ENTRYPOINT_EXTENSIONS_ATTR",
@@ -68,9 +69,14 @@ class Extension(extension.Extension):
 
         Raises:
             RuntimeError: This one is bound already.
+            DeclarationError: The container is rpcservice's own, and knows nothing of nameko.
         """
         if self.is_bound():
             raise RuntimeError(f"{self!r} is bound already; bind the declaration instead")
+        # A stand-in for a container, as tests have them, keeps no list of what it hosts; a mock is an instance too.
+        is_container = issubclass(type(container), ServiceContainer)
+        if is_container and not getattr(container, "hosts_nameko", False):
+            raise _not_hosted(self, container)
         bound = self.clone()
         bound._nameko_container = container
         # An extension may keep something else under this name, which only our own transports look at.
@@ -78,8 +84,6 @@ class Extension(extension.Extension):
             bound.host = container
         if attr_name:
             bound.attr_name = attr_name
-        # A stand-in for a container, as tests have them, keeps no list of what it hosts; a mock is an instance too.
-        is_container = issubclass(type(container), ServiceContainer)
         bind_part = container.bind_part if is_container else _bind_to(container)
         for name, part in list(parts_of(bound)):
             if not (isinstance(part, Extension) and part.is_bound()):
@@ -89,6 +93,16 @@ class Extension(extension.Extension):
     def __repr__(self) -> str:
         state = "" if self.is_bound() else " [unbound]"
         return f"<{type(self).__name__}{state} at {id(self):#x}>"
+
+
+def _not_hosted(declaration: Extension, container: ServiceContainer) -> DeclarationError:
+    service_cls = container.service_cls
+    return DeclarationError(
+        f"{service_cls.__module__}.{service_cls.__qualname__} is written for nameko, for it has a "
+        f"{type(declaration).__name__} of nameko's; {type(container).__module__}.{type(container).__qualname__} does "
+        "not host that: run it by `rpcservice run --nameko`, or by the containers and runners of nameko.containers and "
+        "nameko.runners"
+    )
 
 
 def _bind_to(container: Any) -> Callable[[Any, str], Any]:
