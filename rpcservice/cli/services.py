@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from rpcservice.cli.common import describe_error
+from rpcservice.cli.common import describe_error, stands_in_for_nameko
 from rpcservice.config import is_service_file
 from rpcservice.core.entrypoint import DECLARATIONS
 from rpcservice.core.service import is_service
@@ -60,7 +60,11 @@ def _import(name: str) -> ModuleType:
 
 
 def _broken(name: str, exc: Exception) -> DeclarationError:
-    return DeclarationError(f"{name} cannot be imported: {describe_error(exc)}; --debug shows the traceback")
+    mend = "; --debug shows the traceback"
+    missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
+    if missing == "nameko" and not stands_in_for_nameko():
+        mend = "; give --nameko, with which rpcservice stands in for it"
+    return DeclarationError(f"{name} cannot be imported: {describe_error(exc)}{mend}")
 
 
 def _suggestion(name: str) -> str:

@@ -52,6 +52,7 @@ def test_without_it_nameko_is_somebody_elses(cli: Cli) -> None:
     result = cli("run", "fleet.theirs", "-d", EMBEDDED)
     assert result.returncode == 2
     assert "No module named 'nameko'" in result.stderr
+    assert "; give --nameko, with which rpcservice stands in for it" in result.stderr
 
 
 def test_the_service_sees_the_configuration_as_it_was_given(start: Start, folder: Path) -> None:
