@@ -242,17 +242,36 @@ def _check_schemes(settings: Settings, source: str) -> None:
 
 
 def _look_for_slips(config: Mapping[str, Any], source: str, sources: Mapping[str, str], *, is_strict: bool) -> None:
-    by_lower = {key.name.lower(): key.name for key in KEYS}
     for name in config:
         if name in _KEY_BY_NAME or not isinstance(name, str):
             continue
-        meant = get_close_matches(name.lower().replace("-", "_"), by_lower, n=1, cutoff=LIKENESS)
-        if not meant:
+        meant = likely_key(name, LIKENESS)
+        if meant is None:
             continue
-        message = f"{sources.get(name, source)}: {name} is no known key; is {by_lower[meant[0]]} meant?"
+        message = f"{sources.get(name, source)}: {name} is no known key; is {meant} meant?"
         if is_strict:
             raise ConfigError(f"{message} Correct it, rename it, or set strict_config: false")
         _log.warning("%s", message)
+
+
+def likely_key(name: str, likeness: float) -> str | None:
+    """Give the key that an unknown one is a slip of, if it is that much like any; 1 is the same."""
+    by_lower = {key.name.lower(): key.name for key in KEYS}
+    meant = get_close_matches(name.lower().replace("-", "_"), by_lower, n=1, cutoff=likeness)
+    return by_lower[meant[0]] if meant else None
+
+
+def check_own_keys(config: Mapping[str, Any], source: str) -> None:
+    """Refuse keys that are none of ours, where no others belong.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for name in config:
+        if name not in _KEY_BY_NAME:
+            meant = likely_key(str(name), 0.6)
+            mend = f"is {meant} meant?" if meant else "keys of services belong outside of it"
+            raise ConfigError(f"{source}: {name} is no key of rpcservice; {mend}")
 
 
 def read_config(path: str | Path | None, defines: Sequence[tuple[str, object]] = ()) -> dict[str, Any]:

@@ -197,3 +197,18 @@ def test_the_wrong_value_of_a_key_of_nameko_is_refused() -> None:
     wrong: dict[str, Any] = {"max_workers": "many"}
     with pytest.raises(ConfigError, match="max_workers is 'many'; give a whole number from 1 on"):
         read_settings(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("rpc_timout", "is rpc_timeout meant?"),
+        ("max-worker", "is max_workers meant?"),
+        ("colour", "keys of services belong outside of it"),
+    ],
+)
+def test_the_section_for_our_keys_takes_no_others(name: str, mend: str) -> None:
+    """Nobody else reads it, so that a slip would have no effect at all."""
+    with pytest.raises(ConfigError) as caught:
+        read_settings({"rpcservice": {name: 3}})
+    assert str(caught.value) == f"configuration, section rpcservice: {name} is no key of rpcservice; {mend}"

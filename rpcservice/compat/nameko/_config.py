@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from rpcservice.config import Settings, make_settings
+from rpcservice.config import Settings, check_own_keys, make_settings
 from rpcservice.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -170,6 +170,7 @@ def read_settings(given: Mapping[str, Any] | Settings | None = None) -> NamekoSe
     own = raw.get(OWN_SECTION) or {}
     if not isinstance(own, Mapping):
         raise ConfigError(f"configuration: {OWN_SECTION} is {own!r}; give a mapping from keys to values")
+    check_own_keys(own, f"configuration, section {OWN_SECTION}")
     known = {key: value for key, value in raw.items() if key in NAMEKO_KEYS and value is not None}
     settings = make_settings({**_DEFAULTS, **known, **own})
     values = {field.name: getattr(settings, field.name) for field in fields(Settings)}
