@@ -1,6 +1,8 @@
 """The wire format of requests, replies and events: pure functions; the same bytes as nameko's."""
 
 from collections.abc import Mapping
+from math import inf
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from rpcservice.amqp.codec import Codec
@@ -15,6 +17,8 @@ PERSISTENT, TRANSIENT = 2, 1
 _DELIVERY_MODES = {"persistent": PERSISTENT, "transient": TRANSIENT}
 LONGEST_EXPIRATION = 315_360_000
 """Ten years, in seconds: RabbitMQ takes no more, and only whole milliseconds."""
+LONGEST_WAIT = TIMEOUT_MAX / 2
+"""Seconds that a thread can wait, with room for the clock's own; centuries, but on Windows weeks."""
 REPLY_QUEUE_EXPIRES = 300_000
 """Milliseconds for which the broker keeps a reply queue that nobody consumes from."""
 
@@ -58,6 +62,26 @@ def check_priority(priority: Any) -> int:
     if not isinstance(priority, int) or not 0 <= priority <= 255:
         raise ValueError(f"priority is {priority!r}; give a whole number from 0 to 255")
     return priority
+
+
+def check_timeout(timeout: Any, none_is: str) -> float | None:
+    """Give seconds that can be waited for; None where the time is without end.
+
+    Args:
+        timeout: Seconds from 0 on, or None.
+        none_is: What None stands for, for the message.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative, or NaN.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout={timeout!r}: give a number of seconds, or None {none_is}")
+    if not timeout >= 0:
+        raise ValueError(f"timeout={timeout!r}: give seconds from 0 on, or None {none_is}")
+    return None if timeout == inf else min(timeout, LONGEST_WAIT)
 
 
 def expiration_text(seconds: Any) -> str:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from math import inf
 from typing import Any, Self
 
 from rpcservice.amqp.codec import Codec, Codecs, raw_codec
@@ -10,10 +11,12 @@ from rpcservice.amqp.compression import Compression, find_compression
 from rpcservice.amqp.link import Message
 from rpcservice.amqp.message import (
     APP_ID,
+    LONGEST_WAIT,
     PERSISTENT,
     check_delivery_mode,
     check_priority,
     check_size,
+    check_timeout,
     expiration_text,
     headers_from_context,
     properties_for,
@@ -193,9 +196,8 @@ class PublishOptions:
         self.use_confirms = use_confirms is None or bool(use_confirms)
 
     def _set_timeout(self, timeout: float | None) -> None:
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
-            raise TypeError(f"timeout={timeout!r}: give a number of seconds, or None for publish_timeout")
-        self.timeout = timeout
+        # None is another time here, so that a time without end is a very long one.
+        self.timeout = LONGEST_WAIT if timeout == inf else check_timeout(timeout, "for publish_timeout")
 
     def _set_transport_options(self, options: Any) -> None:
         if options:

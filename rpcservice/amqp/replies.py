@@ -1,6 +1,7 @@
 """ReplyListener: sends requests, and hands each reply to the call that waits for it."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -9,7 +10,7 @@ from rpcservice.amqp.codec import Codecs
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, publishing_key
 from rpcservice.amqp.link import Delivery, LinkChannel, Message, Returned
 from rpcservice.amqp.managedchannel import ManagedChannel
-from rpcservice.amqp.message import REPLY_QUEUE_EXPIRES
+from rpcservice.amqp.message import REPLY_QUEUE_EXPIRES, check_timeout
 from rpcservice.concurrency import Event, Task, Timer
 from rpcservice.core.context import new_id
 from rpcservice.core.faults import error_from_data
@@ -129,9 +130,11 @@ class RpcCall:
             timeout: Seconds to wait here; None waits as long as the call may take.
 
         Raises:
+            TypeError: The timeout is no number.
+            ValueError: It is negative.
             RpcTimeout: No reply in time. When the call's own time is up, a late reply is dropped.
             UnknownService: Nothing is bound for the service.
-            ConnectionLost: The connection to the broker broke meanwhile.
+            ConnectionLost: The connection to the broker broke meanwhile, or the call is one of the parent process.
             RemoteError: The method raised; or its own class, if that is registered.
         """
         outcome = self._outcome
@@ -147,6 +150,13 @@ class RpcCall:
         return value
 
     def _wait(self, timeout: float | None) -> None:
+        if self._listener.pid != os.getpid():
+            raise ConnectionLost(
+                f"the reply of {self.service_name}.{self.method_name} goes to the process that made the call, before a "
+                "fork: ask there, or call again; the call may have been carried out",
+                maybe_executed=True,
+            )
+        timeout = check_timeout(timeout, "to wait as long as the call may take")
         remaining = None if self.deadline is None else max(0, self.deadline - monotonic())
         if timeout is not None and (remaining is None or timeout < remaining):
             if not self._event.wait(timeout):
@@ -183,6 +193,7 @@ class ReplyListener(Resource):
         self.routing_key = new_id()
         self.queue_name = f"rpc.reply-{self.routing_key}"
         self.guard = self.backend.guard()
+        self.pid = os.getpid()
         # Who takes a call out of here settles it: once, on threads too, for the dictionary's own steps are whole.
         self._pending: dict[str, RpcCall] = {}
         self._stopped = self.backend.event()
@@ -198,6 +209,7 @@ class ReplyListener(Resource):
 
     def start(self) -> None:
         """Start to look for calls that nobody waits for any more."""
+        self.pid = os.getpid()
         self._sweeper = self.backend.spawn(self._sweep)
 
     def _open(self, channel: LinkChannel) -> None:

@@ -8,7 +8,7 @@ from rpcservice.amqp.codec import Codec, Codecs
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
-from rpcservice.amqp.message import context_from_headers, request_arguments
+from rpcservice.amqp.message import check_timeout, context_from_headers, request_arguments
 from rpcservice.amqp.options import PublishOptions
 from rpcservice.amqp.replies import ReplyListener, RpcCall
 from rpcservice.amqp.responder import Responder
@@ -268,13 +268,13 @@ class ClusterRpc(DependencyProvider):
 
         Raises:
             TypeError: There is no such option, or ``timeout`` is no number.
+            ValueError: ``timeout`` is negative.
         """
         for name in options:
             if name not in cls._OPTIONS:
                 raise TypeError(f"{name!r} is no option of an RPC client; there are: {', '.join(sorted(cls._OPTIONS))}")
-        timeout = options.get("timeout")
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
-            raise TypeError(f"timeout={timeout!r}: give a number of seconds, or None to wait for ever")
+        if "timeout" in options:
+            options["timeout"] = check_timeout(options["timeout"], "to wait for ever")
         return options
 
     def setup(self) -> None:
@@ -288,7 +288,7 @@ class ClusterRpc(DependencyProvider):
     def make_options(self, changes: Mapping[str, Any]) -> RpcOptions:
         """Give the options of this client with changes."""
         options = {**self._given, **self.check(dict(changes))}
-        timeout = options.pop("timeout", self.host.config.rpc_timeout)
+        timeout = check_timeout(options.pop("timeout", self.host.config.rpc_timeout), "to wait for ever")
         made = RpcOptions(self.replies.codecs, options, self._OPTIONS, "an RPC client")
         made.given, made.timeout, made.mandatory = changes, timeout, True
         made.properties["reply_to"] = self.replies.routing_key

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.events import EventDispatcher, make_event_exchange
+from rpcservice.amqp.message import check_timeout
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.amqp.topology import Declarations
 from rpcservice.config import Settings
@@ -55,7 +56,7 @@ class StandaloneDispatcher(Standalone[Sources]):
     def __init__(self, config: Settings, options: Mapping[str, Any]) -> None:
         super().__init__(config, CLIENT_NAME)
         self._dispatcher = self._provider_class(**options)
-        timeout = options.get("timeout")
+        timeout = check_timeout(options.get("timeout"), "for publish_timeout")
         self._timeout: float = config.publish_timeout if timeout is None else timeout
 
     def _bind(self, session: Session) -> Sources:

@@ -3,6 +3,7 @@
 import atexit
 import copy
 import os
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Hashable, Mapping
@@ -124,14 +125,33 @@ class Session:
             is_first, self._is_starting = not self._is_starting, True
             self._waiting += 1
         if is_first:
-            self.backend.spawn(self._start)
+            self._begin()
         was_tried = self._tried.wait(timeout)
         with self.guard:
             self._waiting -= 1
         if not was_tried:
-            raise ConnectionLost(f"nothing was sent: the client is not connected yet, after {timeout:g} s")
+            raise ConnectionLost(
+                f"nothing was sent: the client is not connected yet, after {timeout:g} s: {self._troubles()}; start "
+                "the broker, correct AMQP_URI, or give it more time"
+            )
         if self._error is not None:
             raise self._error
+
+    def _troubles(self) -> str:
+        connections = [resource for resource in self.resources if isinstance(resource, AmqpConnection)]
+        return ", ".join(filter(None, (connection.health() for connection in connections))) or "it is being set up"
+
+    def _begin(self) -> None:
+        try:
+            self.backend.spawn(self._start)
+        except RuntimeError as exc:
+            # From Python 3.12 on, an interpreter that ends starts no threads.
+            self._error = ConnectionLost(
+                f"nothing was sent: the client cannot connect, since no thread can be started ({exc}); when a program "
+                "ends, only a client that is connected already can be used: start() it before"
+            )
+            self.has_ended = True
+            self._tried.set()
 
     def give_up(self) -> None:
         """End a start that somebody does not wait for any more, unless others do; does not wait."""
@@ -172,11 +192,18 @@ class Session:
 
     def abandon(self) -> None:
         """End without waiting: the client has gone, and nobody has stopped it."""
+        if sys.is_finalizing():
+            # No thread runs any more, so that nobody could say goodbye; the system closes the socket.
+            return
         if self.is_up and not self.has_ended and self.pid == os.getpid():
             warnings.warn("a standalone client was dropped without stop()", ResourceWarning, stacklevel=2)
             self.has_ended, self.is_up = True, False
             # Whoever collects garbage may be the reader itself, for which the end would have to wait.
-            self._ending = self.backend.spawn(self._stop_resources)
+            try:
+                self._ending = self.backend.spawn(self._stop_resources)
+            except RuntimeError:
+                # As in _begin: the program ends, and its sockets with it.
+                self._ending = None
 
     def _stop_resources(self) -> None:
         self.resources.stop()

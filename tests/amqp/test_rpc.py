@@ -1,6 +1,7 @@
 """@rpc and its clients, with the same assertions on the embedded broker and on both links to RabbitMQ."""
 
 from collections.abc import Callable
+from threading import TIMEOUT_MAX
 from typing import Any
 
 import pytest
@@ -102,6 +103,30 @@ def test_a_timeout_that_is_no_number_is_refused(rpc: Any) -> None:
         ServiceRpc("echo", timeout="5")
     with pytest.raises(TypeError, match="timeout=True: give a number"):
         rpc.echo.add.with_options(timeout=True)
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), -1, -float("inf")])
+def test_a_timeout_that_is_no_time_is_refused(timeout: float, rpc: Any) -> None:
+    with pytest.raises(ValueError, match="give seconds from 0 on, or None to wait for ever"):
+        ServiceRpc("echo", timeout=timeout)
+    with pytest.raises(ValueError, match="give seconds from 0 on"):
+        rpc.echo.add.with_options(timeout=timeout)
+
+
+def test_a_result_is_not_waited_for_a_time_that_is_none(start: Start, rpc: Any, go: Any) -> None:
+    start(Slow)
+    call = rpc.slow.wait.call_async()
+    with pytest.raises(ValueError, match="timeout=-1: give seconds from 0 on, or None to wait as long as the call may"):
+        call.result(timeout=-1)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e10, 1e300, 10**400])
+def test_a_timeout_may_be_longer_than_any_wait(timeout: float, start: Start, rpc: Any, go: Any) -> None:
+    start(Slow)
+    call = rpc.slow.wait.with_options(timeout=timeout).call_async()
+    assert call.timeout is None if timeout == float("inf") else call.timeout <= TIMEOUT_MAX / 2
+    go.set()
+    assert call.result(timeout=timeout) == "late"
 
 
 def test_an_unknown_option_is_named(rpc: Any) -> None:

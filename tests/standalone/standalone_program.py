@@ -285,6 +285,30 @@ def fork_after_use(uri: str) -> dict[str, Any]:
     return {"before": before, "codes": codes, "after": after}
 
 
+def ask_a_child_for_a_call_of_the_parent(uri: str) -> Any:
+    """Give what a forked process is told of a call that is under way."""
+    client = ClusterRpcClient(uri=uri)
+    held = client.desk.hold.call_async("held")
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writing, json.dumps(lost_because(held.result)).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as told:
+        answer = json.load(told)
+    os.waitpid(pid, 0)
+    client.stop()
+    return answer
+
+
+def long_timeouts(uri: str) -> list[Any]:
+    """Make calls with time-outs that no lock takes."""
+    with ClusterRpcClient(uri=uri) as cluster:
+        long = [float("inf"), 1e10, 1e300, 10**400]
+        return [cluster.desk.say.with_options(timeout=timeout)("said") for timeout in long]
+
+
 def fork_while_threads_call(uri: str) -> dict[str, Any]:
     """Fork again and again while threads of the parent are in the midst of calls."""
     client = ClusterRpcClient(uri=uri)

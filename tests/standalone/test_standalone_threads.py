@@ -134,6 +134,16 @@ def test_a_client_that_was_used_before_a_fork_works_on_both_sides(
     assert sorted(payloads(desk)) == ["child 0", "child 1", "parent", "parent again"]
 
 
+def test_a_call_of_the_parent_is_lost_at_once_to_a_child(desk: type[Desk], run_program: Run, rabbitmq_uri: str) -> None:
+    answer = run_program("ask_a_child_for_a_call_of_the_parent", rabbitmq_uri)
+    assert answer["maybe_executed"] is True
+    assert "goes to the process that made the call, before a fork" in answer["error"]
+
+
+def test_threads_may_wait_longer_than_the_clock_goes(desk: type[Desk], run_program: Run, rabbitmq_uri: str) -> None:
+    assert run_program("long_timeouts", rabbitmq_uri) == ["said"] * 4
+
+
 def test_a_fork_in_the_midst_of_calls_harms_neither_side(desk: type[Desk], run_program: Run, rabbitmq_uri: str) -> None:
     assert run_program("fork_while_threads_call", rabbitmq_uri) == {"wrong": [], "codes": [0] * 5}
 
@@ -158,6 +168,17 @@ def test_a_program_ends_without_stop_and_what_was_sent_is_sent(
     assert ends_soon(program) == 0
     wait_until(lambda: "sent last" in desk.entered, "the call that was sent last")
     assert not any(name.startswith("rpc.reply-") for name in rabbitmq.queues(rabbitmq_uri))
+    assert "Traceback" not in program.log_tail()
+
+
+def test_a_program_ends_although_a_client_is_first_used_when_it_ends(
+    desk: type[Desk], start_program: Start, rabbitmq_uri: str
+) -> None:
+    """Some Pythons start no threads then: it is told that nothing was sent."""
+    program = start_program("end_after_a_first_call_at_exit", rabbitmq_uri)
+    assert ends_soon(program) == 0
+    said = next(line["said"] for line in program.lines if "said" in line)
+    assert said == "at exit" or "no thread can be started" in said
     assert "Traceback" not in program.log_tail()
 
 
