@@ -1,6 +1,7 @@
 """What all commands share: their options, reading the configuration, and turning errors into one line."""
 
 import logging
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ _log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DEBUG = "rpcservice.debug"
+_HERE = f"{Path(__file__).parents[1]}{os.sep}"
+"""Where rpcservice is: what raises there was called wrongly from elsewhere."""
 
 
 class Command(click.Command):
@@ -76,12 +79,14 @@ def _failure(exc: Exception, ctx: click.Context) -> click.ClickException:
 
 
 def describe_error(exc: BaseException) -> str:
-    """Say in one line what was raised, and where."""
+    """Say in one line what was raised, and on which line of the user's."""
     text = " ".join(f"{type(exc).__name__}: {exc}".split())
+    text = ", ".join([text, *getattr(exc, "__notes__", ())])
     frames = traceback.extract_tb(exc.__traceback__)
     if not frames or isinstance(exc, SyntaxError):
         return text  # which says by itself where it is
-    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})"
+    place = next((frame for frame in reversed(frames) if not frame.filename.startswith(_HERE)), frames[-1])
+    return f"{text} ({place.filename}, line {place.lineno})"
 
 
 def config_options(function: F) -> F:

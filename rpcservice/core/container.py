@@ -173,8 +173,18 @@ class ServiceContainer:
     def setup(self) -> None:
         """Set every extension up: they ask for their resources here."""
         for extension in self.extensions:
-            extension.setup()
+            self.bring_up(extension, "setup")
             self._known.add(extension)
+
+    def bring_up(self, extension: Extension, step: str) -> None:
+        """Call ``setup`` or ``start`` of an extension; what it raises gets a note that says whose it is."""
+        try:
+            getattr(extension, step)()
+        except Exception as exc:
+            name = getattr(extension, "attr_name", None) or getattr(extension, "method_name", None)
+            owner = f"{self.service_name}.{name}" if name else self.service_name
+            exc.add_note(f"in {step} of {owner}, {type(extension).__name__}")
+            raise
 
     def start(self) -> None:
         """Start the service, and its resources where they are its own.

@@ -25,10 +25,10 @@ def start_containers(containers: "Sequence[ServiceContainer]", resources: Resour
         resources.start()
         for container in containers:
             for extension in [*container.subextensions, *container.dependencies]:
-                extension.start()
+                container.bring_up(extension, "start")
         for container in containers:
             for entrypoint in container.entrypoints:
-                entrypoint.start()
+                container.bring_up(entrypoint, "start")
             container.started = True
         resources.serve()
     except BaseException as exc:
@@ -57,6 +57,7 @@ def stop_containers(containers: "Sequence[ServiceContainer]", resources: Resourc
 def _stop_services(containers: "Sequence[ServiceContainer]") -> None:
     deadline = monotonic() + max(container.config.shutdown_timeout for container in containers)
     for container in containers:
+        _log.debug("stopping %s", container)
         container.is_stopping = True
     _stop_phase(containers, "source")
     remaining = {container: container.pool.unfinished() for container in containers}

@@ -174,3 +174,23 @@ def test_a_class_of_containers_that_is_not_there_is_named_with_its_cause(
     assert (
         "SERVICE_CONTAINER_CLS is 'audit.AuditContainer', which cannot be imported: No module named 'fleet.nothing'"
     ) in result.stderr
+
+
+@pytest.mark.parametrize("step", ["setup", "start"])
+def test_an_error_at_the_start_names_the_service_the_extension_and_the_line(step: str, cli: Cli, folder: Path) -> None:
+    """Of the user's own module, and not the one of ours that it asked."""
+    (folder / "keyed.py").write_text(
+        "from nameko.extensions import DependencyProvider\n"
+        "from nameko.timer import timer\n"
+        "class Database(DependencyProvider):\n"
+        f"    def {step}(self):\n"
+        "        self.uri = self.container.config['DB']\n"
+        "class Keyed:\n"
+        "    name = 'keyed'\n"
+        "    db = Database()\n"
+        "    @timer(interval=60)\n"
+        "    def work(self): ...\n"
+    )
+    result = cli("run", "--nameko", "keyed", "-d", EMBEDDED)
+    assert result.returncode == 1
+    assert f"Error: KeyError: 'DB', in {step} of keyed.db, Database ({folder / 'keyed.py'}, line 5)" in result.stderr
