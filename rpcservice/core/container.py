@@ -15,7 +15,7 @@ from rpcservice.core.lifecycle import start_containers, stop_containers
 from rpcservice.core.pool import WorkerPool
 from rpcservice.core.resource import Resource, Resources
 from rpcservice.core.service import method_signature, positional_range, read_service
-from rpcservice.core.worker import DEFAULT_STAGES, Stage, WorkerPlan, compose, run_worker
+from rpcservice.core.worker import DEFAULT_STAGES, Stage, WorkerPlan, choose_run, compose
 
 R = TypeVar("R", bound=Resource)
 X = TypeVar("X", bound=Extension)
@@ -105,7 +105,7 @@ class ServiceContainer:
     def make_run(self) -> Callable[[WorkerContext], object]:
         """Give what takes a context through the worker's stages, with the around-hooks about it."""
         plan = self.plan_cls(self.service_cls, self.dependencies, self.stages)
-        return self.around("worker", partial(run_worker, plan))
+        return self.around("worker", partial(choose_run(), plan))
 
     def _run_first(self, ctx: WorkerContext) -> object:
         # Dependencies may be replaced and hooks added until the first call comes.
@@ -172,6 +172,7 @@ class ServiceContainer:
 
     def setup(self) -> None:
         """Set every extension up: they ask for their resources here."""
+        _log.debug("starting %s", self)
         for extension in self.extensions:
             self.bring_up(extension, "setup")
             self._known.add(extension)
@@ -214,6 +215,7 @@ class ServiceContainer:
         """
         if self._ended.is_set():
             return
+        _log.debug("killing %s", self)
         self._failure = self._failure or error
         self.is_stopping = True
         if self.pool.runs_here():
@@ -224,6 +226,8 @@ class ServiceContainer:
         for entrypoint in self.entrypoints:
             self._kill_extension(entrypoint)
         self.pool.kill()
+        for _ in self._threads:
+            _log.warning("killing a managed thread of service %s", self.service_name)
         for extension in [*self.dependencies, *reversed(self.subextensions)]:
             self._kill_extension(extension)
         if self.owns_resources:

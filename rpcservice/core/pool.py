@@ -199,6 +199,7 @@ class WorkerPool:
                 self.waiting.remove(ctx)
                 lent.set()
         for ctx in list(self.running):
+            _log.warning("killing the worker of %s", ctx.call_id)
             ctx.is_killed = True
             if ctx.handle is not None:
                 self._backend.kill(ctx.handle)

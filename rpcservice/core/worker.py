@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 from rpcservice.core.context import WorkerContext, current_worker
@@ -124,6 +125,21 @@ def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
         raise
     finally:
         current_worker.reset(token)
+
+
+def run_worker_told(plan: WorkerPlan, ctx: WorkerContext) -> None:
+    """Do as :func:`run_worker`, and tell of it in the log at DEBUG."""
+    _log.debug("call stack of %s: %s", ctx.call_id, "->".join(ctx.call_id_stack))
+    begin = monotonic()
+    try:
+        run_worker(plan, ctx)
+    finally:
+        _log.debug("ran worker %s in %.3fs", ctx.call_id, monotonic() - begin)
+
+
+def choose_run() -> Callable[[WorkerPlan, WorkerContext], None]:
+    """Give what runs the workers of a container: the one that tells of them where DEBUG is logged by now."""
+    return run_worker_told if _log.isEnabledFor(logging.DEBUG) else run_worker
 
 
 def ends_worker(ctx: WorkerContext, error: BaseException) -> bool:

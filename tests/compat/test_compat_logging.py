@@ -127,6 +127,20 @@ def test_the_runner_says_what_it_starts(heard: Any) -> None:
     assert records[0].getMessage() == "starting services: service"
 
 
+def test_workers_and_their_end_are_told_of_by_the_logger_of_containers(heard: Any) -> None:
+    """As in nameko: at DEBUG what runs, as a warning what is killed."""
+    with heard("nameko.containers", logging.DEBUG) as records:
+        container = ServiceContainer(Service, MEMORY)
+        container.start()
+        thread = container.spawn_managed_thread(container.backend.event().wait)
+        assert thread.wait(0.01) is False
+        container.kill()
+        assert thread.wait(10)
+    told = [(record.levelname, record.getMessage()) for record in records]
+    assert ("DEBUG", f"starting {container}") in told
+    assert ("WARNING", f"killing a managed thread of service {container.service_name}") in told
+
+
 def test_requests_are_logged_where_that_is_asked_for(heard: Any) -> None:
     """By nameko's logger of the web server."""
     from rpcservice.web.server import WebServer

@@ -7,6 +7,8 @@ _HOMES = {
     "rpcservice.amqp.connection": "nameko.messaging",
     "rpcservice.compat.nameko.containers": "nameko.containers",
     "rpcservice.core.container": "nameko.containers",
+    "rpcservice.core.lifecycle": "nameko.containers",
+    "rpcservice.core.pool": "nameko.containers",
     "rpcservice.core.runner": "nameko.runners",
     "rpcservice.core.worker": "nameko.containers",
     "rpcservice.web.access": "nameko.web.server",
