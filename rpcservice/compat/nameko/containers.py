@@ -1,6 +1,5 @@
 """nameko's containers: the order of a worker's steps, and what extensions find there."""
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -45,7 +44,7 @@ HandleResult = Callable[["WorkerContext", Any, Any], tuple[Any, Any]]
 current_message: ContextVar[Any] = ContextVar("nameko_message", default=None)
 """The message whose ``handle_message`` runs here, if any."""
 
-_lent: ContextVar[tuple[Resources | None, Sequence[object]]] = ContextVar("nameko_lent", default=(None, ()))
+lent: ContextVar[tuple[Resources | None, Sequence[object]]] = ContextVar("namekolent", default=(None, ()))
 """The resources and hooks of the runner that is making a container here."""
 
 _log = logging.getLogger(__name__)
@@ -206,7 +205,7 @@ class ServiceContainer(container.ServiceContainer):
     ) -> None:
         get_service_name(service_cls)
         if resources is None:
-            resources, hooks = _lent.get()
+            resources, hooks = lent.get()
         try:
             super().__init__(service_cls, read_settings(config), resources=resources, hooks=hooks)
         except DeclarationError as exc:
@@ -394,33 +393,6 @@ def get_container_cls(config: Mapping[str, Any] | None = None) -> type[ServiceCo
     """Give the container class that the key ``SERVICE_CONTAINER_CLS`` names, else :class:`ServiceContainer`."""
     path = (global_config if config is None else config).get("SERVICE_CONTAINER_CLS")
     return import_from_path(path) or ServiceContainer
-
-
-def make_container(
-    service_cls: type, settings: Mapping[str, Any], resources: Resources | None = None, hooks: Sequence[object] = ()
-) -> ServiceContainer:
-    """Make the container that a configuration asks for, whose class may take nameko's arguments only.
-
-    Args:
-        service_cls: The service class.
-        settings: The configuration.
-        resources: Those of the runner.
-        hooks: Around-hooks.
-    """
-    container_cls: Callable[..., ServiceContainer] = get_container_cls(settings)
-    token = _lent.set((resources, hooks))
-    try:
-        return container_cls(service_cls, settings) if _takes(container_cls, 2) else container_cls(service_cls)
-    finally:
-        _lent.reset(token)
-
-
-def _takes(function: Callable[..., Any], number: int) -> bool:
-    try:
-        inspect.signature(function).bind(*[None] * number)
-    except TypeError:
-        return False
-    return True
 
 
 new_call_id = new_id

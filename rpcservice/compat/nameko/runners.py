@@ -1,15 +1,17 @@
 """nameko's runner, with the configuration as an argument (2.x) or global (3.x)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pydoc import ErrorDuringImport
 from typing import Any, cast
 
 from rpcservice.compat.nameko._config import read_settings
 from rpcservice.compat.nameko._missing import missing_names
-from rpcservice.compat.nameko.containers import ServiceContainer, get_container_cls, get_service_name, make_container
+from rpcservice.compat.nameko.containers import ServiceContainer, get_container_cls, get_service_name, lent
 from rpcservice.config import Settings, import_named
 from rpcservice.core import runner
+from rpcservice.core.resource import Resources
 
 __all__ = (
     "ServiceRunner",
@@ -61,6 +63,33 @@ def _named_container_cls(settings: Mapping[str, Any]) -> type[ServiceContainer]:
     except (ImportError, ErrorDuringImport):
         # It says only that there is no such thing; this says why, and which setting it is.
         return cast(type[ServiceContainer], import_named(settings["SERVICE_CONTAINER_CLS"], "SERVICE_CONTAINER_CLS"))
+
+
+def make_container(
+    service_cls: type, settings: Mapping[str, Any], resources: Resources | None = None, hooks: Sequence[object] = ()
+) -> ServiceContainer:
+    """Make the container that a configuration asks for, whose class may take nameko's arguments only.
+
+    Args:
+        service_cls: The service class.
+        settings: The configuration.
+        resources: Those of the runner.
+        hooks: Around-hooks.
+    """
+    container_cls: Callable[..., ServiceContainer] = get_container_cls(settings)
+    token = lent.set((resources, hooks))
+    try:
+        return container_cls(service_cls, settings) if _takes(container_cls, 2) else container_cls(service_cls)
+    finally:
+        lent.reset(token)
+
+
+def _takes(function: Callable[..., Any], number: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * number)
+    except TypeError:
+        return False
+    return True
 
 
 @contextmanager

@@ -309,7 +309,7 @@ def _nameko_factory() -> Iterator[_Factory]:
 @pytest.fixture
 def container_factory(_nameko_factory: _Factory) -> Callable[..., Any]:
     """Make containers: ``container_factory(ServiceClass, config=None)``. What still runs after the test is killed."""
-    from rpcservice.compat.nameko.containers import make_container as make
+    from rpcservice.compat.nameko.runners import make_container as make
 
     def make_container(service_cls: type, config: Mapping[str, Any] | None = None) -> Any:
         return _nameko_factory.make(lambda: make(service_cls, dict(nameko.config)), config)
