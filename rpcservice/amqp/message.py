@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from math import inf
-from threading import TIMEOUT_MAX
 from typing import Any
 
 from rpcservice.amqp.codec import Codec
@@ -17,8 +16,8 @@ PERSISTENT, TRANSIENT = 2, 1
 _DELIVERY_MODES = {"persistent": PERSISTENT, "transient": TRANSIENT}
 LONGEST_EXPIRATION = 315_360_000
 """Ten years, in seconds: RabbitMQ takes no more, and only whole milliseconds."""
-LONGEST_WAIT = TIMEOUT_MAX / 2
-"""Seconds that a thread can wait, with room for the clock's own; centuries, but on Windows weeks."""
+LONGEST_WAIT = 2_000_000.0
+"""Three weeks, in seconds: epoll, by which greenlets wait, takes no more than 31 bits of milliseconds."""
 REPLY_QUEUE_EXPIRES = 300_000
 """Milliseconds for which the broker keeps a reply queue that nobody consumes from."""
 
