@@ -1,10 +1,12 @@
 """@rpc and its clients, with the same assertions on the embedded broker and on both links to RabbitMQ."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from amqp_services import Echo, Slow, connections_of
+from eventlet.patcher import original
 
 from rpcservice import ClusterRpc, ServiceRpc
 from rpcservice import rpc as rpc_method
@@ -127,6 +129,15 @@ def test_a_timeout_may_be_longer_than_any_wait(timeout: float, start: Start, rpc
     assert call.timeout is None if timeout == float("inf") else call.timeout == LONGEST_WAIT
     go.set()
     assert call.result(timeout=timeout) == "late"
+
+
+def test_the_longest_wait_is_one_that_the_hub_takes() -> None:
+    """Its poll would raise OverflowError, in the middle of everything, where no other timer is due earlier."""
+    reading, writing = os.pipe()
+    with original("select").epoll() as poll, open(reading), open(writing, "wb", buffering=0) as end:
+        end.write(b"x")
+        poll.register(reading)
+        assert poll.poll(LONGEST_WAIT)
 
 
 def test_an_unknown_option_is_named(rpc: Any) -> None:
