@@ -24,7 +24,7 @@ def told(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 
 def test_debug_tells_of_each_worker(caplog: pytest.LogCaptureFixture) -> None:
     """Where it came from, and how long it took."""
-    caplog.set_level(logging.DEBUG, "rpcservice.core")
+    caplog.set_level(logging.DEBUG, "rpcservice")
     container = ServiceContainer(Service)
     container.start()
     ctx = container.run_worker(
@@ -39,7 +39,7 @@ def test_debug_tells_of_each_worker(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_nothing_is_told_of_workers_without_debug(caplog: pytest.LogCaptureFixture) -> None:
     """It is decided at the first call, so the others pay nothing."""
-    caplog.set_level(logging.INFO, "rpcservice.core")
+    caplog.set_level(logging.INFO, "rpcservice")
     container = ServiceContainer(Service)
     container.start()
     container.run_worker(container.entrypoints[0], (lambda: None,))
