@@ -21,6 +21,8 @@ from rpcservice.errors import (
     UndeliverableMessage,
 )
 
+MARK = "rpcservice-mark"
+"""The header by which a returned message is known, where others of the same message id may be under way."""
 _NAMED_EXCHANGE = re.compile(r"exchange '([^']*)'")
 
 _log = logging.getLogger(__name__)
@@ -354,7 +356,8 @@ def _log_failure(message: Message, error: Exception | None) -> None:
 
 def _mark(properties: Properties) -> str:
     """Give what a returned message is known by."""
-    return str(properties.get("message_id", ""))
+    headers = properties.get("headers")
+    return str((headers and headers.get(MARK)) or properties.get("message_id", ""))
 
 
 def _rejected(message: Message) -> PublishRejected:
