@@ -62,6 +62,10 @@ class ExtensionRules(cst.CSTVisitor):
         """Give the paths, ours where there are, that an expression may stand for."""
         raise NotImplementedError
 
+    def ancestors_of(self, node: cst.CSTNode) -> Iterator[str]:
+        """Give the paths that an expression may stand for, and those that the class behind it derives from."""
+        raise NotImplementedError
+
     @property
     def _extends(self) -> bool:
         return bool(self._classes) and self._classes[-1]
@@ -70,13 +74,14 @@ class ExtensionRules(cst.CSTVisitor):
         """Go into a class."""
         bases = [argument.value for argument in node.bases]
         extends = any(
-            EXTENSIONS.intersection(self.names_of(base)) or (isinstance(base, cst.Name) and base.value in self._known)
+            EXTENSIONS.intersection(self.ancestors_of(base))
+            or (isinstance(base, cst.Name) and base.value in self._known)
             for base in bases
         )
         if extends:
             self._known.add(node.name.value)
             self._check_class_body(node)
-        elif any(CONTAINER in self.names_of(base) for base in bases):
+        elif any(CONTAINER in self.ancestors_of(base) for base in bases):
             self._check_container(node)
         self._classes.append(extends)
         self._functions.append("")

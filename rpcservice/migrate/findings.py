@@ -18,6 +18,7 @@ from libcst.metadata import (
 from rpcservice.migrate.extension_findings import ExtensionRules
 from rpcservice.migrate.finding import Finding
 from rpcservice.migrate.imports import imported_names, is_path_argument, target_of_path
+from rpcservice.migrate.modules import Modules
 from rpcservice.migrate.names import COMPAT, FIXTURES, MISSING, MODULES, NOWHERE, TARGETS
 from rpcservice.migrate.use_findings import UseRules
 
@@ -34,18 +35,19 @@ _NAMEKO = re.compile(r"nameko(\.\w+)*")
 _UNKNOWN = "rpcservice has nothing of that name; look for it in docs/api.rst"
 
 
-def find(code: bytes, path: Path, own_names: Collection[str] = ()) -> list[Finding]:
+def find(code: bytes, path: Path, own_names: Collection[str] = (), modules: Modules | None = None) -> list[Finding]:
     """Give what a person has to look at in a module.
 
     Args:
         code: The module.
         path: Its file, for the findings.
         own_names: Packages, modules and functions of the code base, which may be called as others are.
+        modules: The modules of the code base; without them, nothing is known of what this one imports from others.
 
     Raises:
         libcst.ParserSyntaxError: It is no Python.
     """
-    finder = _Finder(path, own_names)
+    finder = _Finder(path, own_names, modules or Modules({path: code}))
     MetadataWrapper(cst.parse_module(code)).visit(finder)
     return sorted(set(finder.findings))
 
@@ -71,18 +73,37 @@ class _Finder(ExtensionRules, UseRules):
         ScopeProvider,
     )
 
-    def __init__(self, path: Path, own_names: Collection[str]) -> None:
+    def __init__(self, path: Path, own_names: Collection[str], modules: Modules) -> None:
         super().__init__()
         self.findings: list[Finding] = []
         self._path = path
         self._own_names = own_names
+        self._modules = modules
 
     def note(self, node: cst.CSTNode, what: str, mend: str) -> None:
         line = self.get_metadata(PositionProvider, node).start.line
         self.findings.append(Finding(self._path, line, what, mend))
 
-    def names_of(self, node: cst.CSTNode) -> Iterator[str]:
+    def imported_as(self, node: cst.CSTNode) -> Iterator[str]:
         return (canonical(name) for name in imported_names(node, self))
+
+    def names_of(self, node: cst.CSTNode) -> Iterator[str]:
+        for name in imported_names(node, self):
+            yield from map(canonical, self._modules.origins(name, self._path))
+
+    def ancestors_of(self, node: cst.CSTNode) -> Iterator[str]:
+        for name in self._paths_of(node):
+            yield from map(canonical, self._modules.ancestors(name, self._path))
+
+    def attributes_of(self, node: cst.CSTNode) -> Iterator[tuple[str, str]]:
+        for path in self._paths_of(node):
+            for name, maker in self._modules.attributes(path, self._path):
+                yield name, canonical(maker)
+
+    def _paths_of(self, node: cst.CSTNode) -> list[str]:
+        """Give the paths by which other modules could import what an expression stands for."""
+        name = get_full_name_for_node(node)
+        return list(imported_names(node, self)) or ([f".{self._path.stem}.{name}"] if name else [])
 
     def visit_ClassDef(self, node: cst.ClassDef) -> None:
         super().visit_ClassDef(node)

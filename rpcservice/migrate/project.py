@@ -14,6 +14,7 @@ import libcst as cst
 from rpcservice.migrate.finding import Finding
 from rpcservice.migrate.findings import find, is_test_file
 from rpcservice.migrate.imports import rewrite
+from rpcservice.migrate.modules import Modules
 from rpcservice.migrate.texts import find_in_text, is_text_to_read
 
 SKIPPED = (
@@ -80,9 +81,10 @@ def migrate(paths: Sequence[Path], *, writes: bool) -> Report:
     report = Report()
     codes = dict(_read(files, report))
     own_names = set(_own_names(codes))
+    modules = Modules(codes)
     for path, code in codes.items():
         try:
-            _migrate_file(path, code, own_names, report, writes=writes)
+            _migrate_file(path, code, own_names, modules, report, writes=writes)
         except cst.ParserSyntaxError as exc:
             report.broken.append(_no_python(path, code, exc))
         except OSError as exc:
@@ -131,13 +133,15 @@ def _no_python(path: Path, code: bytes, error: cst.ParserSyntaxError) -> Finding
     return Finding(path, line, f"no Python: {what}", "correct it, and migrate again")
 
 
-def _migrate_file(path: Path, code: bytes, own_names: set[str], report: Report, *, writes: bool) -> None:
-    if path.suffix == ".py" and (_CONCERNS_US.search(code) or is_test_file(path)):
+def _migrate_file(
+    path: Path, code: bytes, own_names: set[str], modules: Modules, report: Report, *, writes: bool
+) -> None:
+    if path.suffix == ".py" and (_CONCERNS_US.search(code) or is_test_file(path) or modules.concern_us(path)):
         new = rewrite(code)
         if new != code:
             if writes:
                 path.write_bytes(new)
             report.changes.append(Change(path, code, new))
-        report.findings += find(new if writes else code, path, own_names)
+        report.findings += find(new if writes else code, path, own_names, modules)
     if is_text_to_read(path):
         report.findings += find_in_text(code.decode("utf-8", "replace"), path)

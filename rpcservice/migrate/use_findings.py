@@ -32,8 +32,18 @@ class UseRules(cst.CSTVisitor):
         """Give the paths, ours where there are, that an expression may stand for."""
         raise NotImplementedError
 
+    def imported_as(self, node: cst.CSTNode) -> Iterator[str]:
+        """Give the same, but for what comes by way of other modules of the code base."""
+        raise NotImplementedError
+
+    def attributes_of(self, node: cst.CSTNode) -> Iterator[tuple[str, str]]:
+        """Give the attributes of a class that another module of the code base has, with what makes them."""
+        raise NotImplementedError
+
     def note_declared_configs(self, node: cst.ClassDef) -> None:
         """Note the attributes of a class that are ``Config()``."""
+        for base in node.bases:
+            self._configs.update(f"self.{name}" for name, maker in self.attributes_of(base.value) if maker == CONFIG)
         for statement in node.body.body:
             for one in statement.body if isinstance(statement, cst.SimpleStatementLine) else ():
                 if (
@@ -64,7 +74,7 @@ class UseRules(cst.CSTVisitor):
 
     def check_options(self, node: cst.Call) -> None:
         """Look at the options of a call, and at a change of the configuration."""
-        if not ENTRYPOINTS.intersection(self.names_of(node.func)):  # of those it is rewritten
+        if not ENTRYPOINTS.intersection(self.imported_as(node.func)):  # of those it is rewritten
             for argument in node.args:
                 if argument.keyword is not None and argument.keyword.value == "sensitive_variables":
                     self.note(argument, "sensitive_variables is nameko's", "it is called sensitive_arguments")
