@@ -60,6 +60,7 @@ _HOMES = {
     "rpcservice.standalone": (
         "ClusterRpcClient",
         "ClusterRpcProxy",
+        "WorkerTimeout",
         "ServiceRpcClient",
         "ServiceRpcProxy",
         "event_dispatcher",
@@ -142,6 +143,7 @@ if TYPE_CHECKING:
     from rpcservice.timers import timer as timer
     from rpcservice.web.http import http as http
     from rpcservice.web.websocket import WebSocketHubProvider as WebSocketHubProvider
+    from rpcservice.errors import WorkerTimeout as WorkerTimeout
     from rpcservice.web.websocket import on_connect as on_connect
     from rpcservice.web.websocket import on_disconnect as on_disconnect
     from rpcservice.web.websocket import websocket_rpc as websocket_rpc

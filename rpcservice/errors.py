@@ -9,6 +9,9 @@
     ├── ExtensionNotFound               (AttributeError) no dependency or entrypoint of that name
     ├── ContainerBeingKilled            the container no longer takes work
     ├── WorkerPoolFull                  no worker came free within the time allowed
+    ├── Requeue                         a method asks for its message again, later
+    ├── Reject                          a method wants its message never again
+    ├── WorkerTimeout                   a method ran for longer than its time_limit
     ├── MissingExtra                    an optional package is not installed
     ├── BrokerError
     │   ├── BrokerUnavailable           no connection within startup_timeout
@@ -62,6 +65,56 @@ class WorkerPoolFull(RpcServiceError):
 
 
 class MissingExtra(RpcServiceError, ImportError):
+class Requeue(RpcServiceError):
+    """Raised by a method to have its message again: ``raise Requeue(delay=5)``.
+
+    Where the entrypoint has a ``retry`` it counts as an attempt, else it may be raised without end. The caller of an
+    ``@rpc`` method goes on waiting.
+
+    Attributes:
+        delay: Seconds until the message comes back; 0 puts it back on its queue at once.
+        reason: Why, for the log.
+    """
+
+    def __init__(self, reason: str = "", *, delay: float = 0) -> None:
+        if isinstance(delay, bool) or not isinstance(delay, int | float) or not delay >= 0:
+            raise ValueError(f"Requeue(delay={delay!r}): give seconds from 0 on")
+        super().__init__(reason)
+        self.reason = reason
+        self.delay = delay
+
+    def __str__(self) -> str:
+        return self.reason or f"the message is wanted again, in {self.delay:g} s"
+
+
+class Reject(RpcServiceError):
+    """Raised by a method that can do nothing with its message, now or later: ``raise Reject("no such order")``.
+
+    It is not tried again; it goes to the dead letters where the entrypoint has them, and else it is done with.
+    """
+
+
+class WorkerTimeout(RpcServiceError, TimeoutError):
+    """Raised as the outcome of a call whose method ran for longer than its ``time_limit``.
+
+    RPC callers get it as RemoteError, HTTP clients as status 504.
+
+    Attributes:
+        service_name: The service.
+        method_name: Its method.
+        seconds: The limit, in seconds.
+    """
+
+    def __init__(self, service_name: str, method_name: str, seconds: float) -> None:
+        super().__init__(
+            f"{service_name}.{method_name} was ended after {seconds:g} s, its time_limit; "
+            "what does it wait for? raise time_limit= if it needs longer"
+        )
+        self.service_name = service_name
+        self.method_name = method_name
+        self.seconds = seconds
+
+
     """Raised when a feature needs an optional package that is not installed."""
 
 

@@ -18,7 +18,7 @@ class Timer(Entrypoint):
     Args:
         interval: Seconds from one call to the next.
         eager: Fire at the start too, instead of after one interval.
-        options: As for every entrypoint: ``expected_exceptions``, ``sensitive_arguments``.
+        options: As for every entrypoint: ``expected_exceptions``, ``sensitive_arguments``, ``time_limit``.
     """
 
     def __init__(self, interval: float, eager: bool = False, **options: Any) -> None:

@@ -27,6 +27,7 @@ CORE = (
     "core.logs",
     "core.service",
     "core.worker",
+    "core.timelimit",
     "core.pool",
     "core.lifecycle",
     "core.container",

@@ -135,3 +135,10 @@ class Backend(Protocol):
     def kill(self, handle: Any) -> None:
         """End what :meth:`current` gave, where it stands. Threads cannot be killed: there this does nothing."""
         ...
+
+    def throw(self, handle: Any, error: BaseException) -> None:
+        """Raise an error in what :meth:`current` gave, where it waits; for calls of :meth:`call_later`.
+
+        Threads cannot be told: there this does nothing.
+        """
+        ...

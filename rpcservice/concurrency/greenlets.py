@@ -309,3 +309,7 @@ class GreenBackend:
     def kill(self, handle: Any) -> None:
         """Raise ``GreenletExit`` in a greenlet of this hub."""
         eventlet.greenthread.kill(handle)
+
+    def throw(self, handle: Any, error: BaseException) -> None:
+        """Raise an error in a greenlet that waits, and go on when it has ended or waits again; in the hub alone."""
+        handle.throw(error)

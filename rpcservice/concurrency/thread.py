@@ -185,3 +185,6 @@ class ThreadBackend:
 
     def kill(self, handle: Any) -> None:
         """Do nothing: a thread ends by itself, when what it waits for is closed."""
+
+    def throw(self, handle: Any, error: BaseException) -> None:
+        """Do nothing: nobody can raise in a thread that waits."""

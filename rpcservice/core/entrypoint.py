@@ -13,6 +13,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 DECLARATIONS = "rpcservice_entrypoints"
 """The attribute of a decorated function that holds its declarations, a tuple of entrypoints."""
 
+LONGEST_TIME_LIMIT = 2_000_000
+"""The most seconds that a ``time_limit`` may have, 23 days: the loop waits no longer."""
+
 _WRAPPED = (staticmethod, classmethod)
 
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
@@ -27,6 +30,8 @@ class Entrypoint(Extension):
         sensitive_arguments: Names of arguments (``name``, ``name.key``, ``name.key[0].x``) that are to be
             hidden wherever calls are shown.
         concurrency: At most this many workers at a time run the method; None leaves it to ``max_workers``.
+        time_limit: Seconds that the method may run, from its call on; then it is ended where it waits, and
+            WorkerTimeout is the outcome. None lets it run as long as it likes. Code that never waits cannot be ended.
     """
 
     stop_phase: ClassVar[str] = "source"
@@ -37,6 +42,7 @@ class Entrypoint(Extension):
     """The method's signature without ``self``; set by the container, like the next three."""
     call_id_prefix: str = ""
     running_workers: int = 0
+    seconds_allowed: float | None = None
     positional: tuple[int, int] | None = None
     """With how many positional arguments alone the method can be called, at least and at most."""
 
@@ -46,6 +52,7 @@ class Entrypoint(Extension):
         expected_exceptions: ExceptionTypes = (),
         sensitive_arguments: str | tuple[str, ...] = (),
         concurrency: int | None = None,
+        time_limit: float | None = None,
     ) -> None:
         self.expected_exceptions = _exception_classes(expected_exceptions)
         self.sensitive_arguments = (
@@ -55,6 +62,7 @@ class Entrypoint(Extension):
             raise ValueError(f"concurrency={concurrency!r}: give the number of workers, 1 or more, or None")
         # Not by the name of the argument, which entrypoints of others use for things of their own.
         self.worker_limit = concurrency
+        self.seconds_allowed = _check_time_limit(time_limit)
 
     @property
     def method_name(self) -> str:
@@ -129,6 +137,15 @@ def _is_method(candidate: Any) -> bool:
 
 
 def declare(function: F, entrypoint: Entrypoint) -> F:
+def _check_time_limit(seconds: float | None) -> float | None:
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is not None and not (is_number and 0 < seconds <= LONGEST_TIME_LIMIT):
+        raise ValueError(
+            f"time_limit={seconds!r}: give a number of seconds above 0, at most {LONGEST_TIME_LIMIT:,}, or None"
+        )
+    return seconds
+
+
     """Note an entrypoint on a function and give the function itself.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any
 from rpcservice.core.context import WorkerContext, current_worker
 from rpcservice.core.dependency import DependencyProvider
 from rpcservice.core.faults import safe_text
+from rpcservice.core.timelimit import call_within
 from rpcservice.errors import ContainerBeingKilled
 
 _log = logging.getLogger(__name__)
@@ -55,7 +56,8 @@ def set_up(plan: WorkerPlan, ctx: WorkerContext) -> None:
 def call(plan: WorkerPlan, ctx: WorkerContext) -> None:
     """Call the method."""
     if ctx.error is None and not ctx.is_answered:
-        ctx.result = getattr(ctx.service, ctx.entrypoint.method_name)(*ctx.args, **ctx.kwargs)
+        method, seconds = getattr(ctx.service, ctx.entrypoint.method_name), ctx.entrypoint.seconds_allowed
+        ctx.result = method(*ctx.args, **ctx.kwargs) if seconds is None else call_within(ctx, seconds, method)
 
 
 def encode(plan: WorkerPlan, ctx: WorkerContext) -> None:

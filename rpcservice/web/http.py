@@ -7,12 +7,12 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, cast
 
 from werkzeug import Request, Response
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import GatewayTimeout, HTTPException
 from werkzeug.routing import Rule
 
 from rpcservice.core.context import CALL_ID_STACK, WorkerContext, current_worker
 from rpcservice.core.entrypoint import Entrypoint
-from rpcservice.errors import BadRequest, ContainerBeingKilled, WorkerPoolFull
+from rpcservice.errors import BadRequest, ContainerBeingKilled, WorkerPoolFull, WorkerTimeout
 from rpcservice.web.answer import (
     Answer,
     answer_from_error,
@@ -45,7 +45,8 @@ class Http(Entrypoint):
         method: The HTTP method, or several with commas between them: ``"GET,POST"``.
         url: A werkzeug rule: ``"/orders/<int:order_id>"``.
         options: As for every entrypoint: ``expected_exceptions`` (answered with 400 and their text),
-            ``sensitive_arguments``, ``concurrency``.
+            ``sensitive_arguments``, ``concurrency``, ``time_limit`` (answered with 504; a streamed body does not
+            count).
     """
 
     stop_phase: ClassVar[str] = "source"
@@ -162,6 +163,8 @@ class Http(Entrypoint):
 
     def _describe(self, error: BaseException) -> Answer:
         request, ctx = _refused_request.get(), current_worker.get()
+        if isinstance(error, WorkerTimeout):
+            error = GatewayTimeout("The service took too long.")
         if request is None and ctx is not None:
             request = ctx.message
         return answer_from_error(

@@ -60,7 +60,8 @@ class WebSocketRpc(WebSocketEntrypoint):
     """Fires its method ``(self, socket_id, **data)`` when a websocket's client calls it by name.
 
     Args:
-        options: As for every entrypoint: ``expected_exceptions``, ``sensitive_arguments``, ``concurrency``.
+        options: As for every entrypoint: ``expected_exceptions``, ``sensitive_arguments``, ``concurrency``,
+            ``time_limit``.
     """
 
     def setup(self) -> None:

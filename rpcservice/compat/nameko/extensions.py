@@ -159,7 +159,7 @@ class Entrypoint(Extension, entrypoint.Entrypoint):
         expected_exceptions: Exception classes that the method may raise as part of its contract.
         sensitive_arguments: What ``get_redacted_args`` is to hide.
         sensitive_variables: The same, under its name before nameko 2.9.
-        kwargs: ``concurrency`` of our own.
+        kwargs: ``concurrency`` and ``time_limit`` of our own.
     """
 
     # For those whose own __init__ does not call this one.
