@@ -1,6 +1,7 @@
 """Responder: encodes the outcomes of requests, and sends the replies."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from rpcservice.amqp.codec import Codec, Codecs
@@ -33,7 +34,12 @@ class Responder(Resource):
     """Answers requests: to our own callers on the channel that then acks, to others with a confirm before the ack.
 
     Our callers fail at once when the connection breaks, so a lost reply is found out; nameko's wait for ever.
+
+    Attributes:
+        describe: Gives the error object of a reply.
     """
+
+    describe: Callable[..., dict[str, Any]] = staticmethod(error_to_data)
 
     def setup(self) -> None:
         """Ask for the serializers and for a sender with confirms."""
@@ -60,11 +66,11 @@ class Responder(Resource):
             except Exception as exc:
                 raise UnserializableValueError(result) from exc
             return codec, check_size(body, self.config.max_message_size)
-        fault = error_to_data(error, send_traceback=self.config.send_traceback)
+        fault = self.describe(error, send_traceback=self.config.send_traceback)
         body = codec.encode({"result": None, "error": fault})
         if len(body) > self.config.max_message_size:
             too_large = MessageTooLarge("error reply", len(body), self.config.max_message_size)
-            body = codec.encode({"result": None, "error": error_to_data(too_large)})
+            body = codec.encode({"result": None, "error": self.describe(too_large)})
         return codec, body
 
     def reply(self, request: Delivery, codec: Codec, body: bytes) -> "Reply | None":

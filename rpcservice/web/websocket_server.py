@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
@@ -113,7 +113,12 @@ class WebSocketServer(Resource):
     A subclass is another endpoint, with websockets of its own; entrypoints and hub providers whose ``server_cls`` it
     is belong to it. It may override ``get_url_rule``, ``get_context_data``, ``deserialize_ws_frame``,
     ``serialize_for_ws`` and ``serialize_event``.
+
+    Attributes:
+        describe: Gives the error object of a frame.
     """
+
+    describe: Callable[[BaseException], dict[str, Any]] = staticmethod(error_to_data)
 
     def setup(self) -> None:
         """Register with the web server.
@@ -233,7 +238,7 @@ class WebSocketServer(Resource):
 
     def encode_error(self, error: BaseException, correlation_id: Any) -> "Message":
         """Give the message that says how a call failed."""
-        described = error_to_data(error)
+        described = self.describe(error)
         # For callers within the cluster; what else there is is nobody's business outside.
         described.pop("names", None)
         frame = {"type": "result", "success": False, "error": described, "correlation_id": correlation_id}

@@ -12,6 +12,7 @@ from under_nameko import standing_in
 from waiting import wait_until
 from wire import Inbox, Wire
 
+from rpcservice import errors
 from rpcservice import rpc as own_rpc
 from rpcservice.compat.nameko.amqp.publish import Publisher
 from rpcservice.compat.nameko.containers import ServiceContainer
@@ -574,7 +575,7 @@ def test_a_consumer_of_anothers_hands_requests_out(serve: Serve, rpc: Any, wire:
     assert rpc.answering.answer() == "answer given"
     reply = wire.request("answering.other", headers={"x-method": "answering.answer"})
     assert json.loads(reply.body) == {"result": "answer given", "error": None}
-    with pytest.raises(MethodNotFound, match="absent"):
+    with pytest.raises(errors.MethodNotFound, match="absent"):
         rpc.answering.absent()
 
 
@@ -741,7 +742,7 @@ def test_methods_of_both_kinds_share_the_queue_of_a_service(serve: Serve, rpc: A
 
     serve(Moving)
     assert [rpc.moving.old(), rpc.moving.new(), rpc.moving.old()] == ["old", "new", "old"]
-    with pytest.raises(MethodNotFound, match="absent"):
+    with pytest.raises(errors.MethodNotFound, match="absent"):
         rpc.moving.absent()
 
 

@@ -7,10 +7,11 @@ import pytest
 from under_nameko import standing_in
 from werkzeug.routing import Rule
 
+from rpcservice import errors
 from rpcservice.testing.websocket import VirtualSocket
 
 with standing_in():
-    from nameko.exceptions import ConnectionNotFound, IncorrectSignature, MalformedRequest, MethodNotFound
+    from nameko.exceptions import ConnectionNotFound, IncorrectSignature, MalformedRequest
     from nameko.extensions import DependencyProvider
     from nameko.runners import ServiceRunner
     from nameko.web.server import WebServer
@@ -117,7 +118,7 @@ def test_one_socket_is_reached_or_not(serve: Callable[..., Open]) -> None:
 @pytest.mark.parametrize(
     ("method", "data", "error"),
     [
-        ("nothing", {}, MethodNotFound),
+        ("nothing", {}, errors.MethodNotFound),
         ("join", {"colour": "red"}, IncorrectSignature),
         ("find", {"other": "nobody"}, ConnectionNotFound),
     ],
@@ -188,7 +189,7 @@ def test_a_server_of_one_s_own_has_another_url_and_other_frames(serve: Callable[
     assert socket.rpc("shout") == "secret"
     assert socket.wait_for_event("told") == ("told", {"wrapped": 1})
     assert connect("/ws").rpc("count") == 1
-    with pytest.raises(MethodNotFound):
+    with pytest.raises(errors.MethodNotFound):
         connect("/ws").rpc("say_nothing")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from rpcservice.compat.nameko.exceptions import nameko_errors
 from rpcservice.config import Settings, check_own_keys, make_settings
 from rpcservice.errors import ConfigError
 
@@ -155,6 +156,7 @@ class NamekoSettings(Settings, _Dictionary):
         return dict(self.raw)
 
 
+@nameko_errors()
 def read_settings(given: Mapping[str, Any] | Settings | None = None) -> NamekoSettings:
     """Give the settings that a nameko configuration stands for.
 
@@ -162,7 +164,7 @@ def read_settings(given: Mapping[str, Any] | Settings | None = None) -> NamekoSe
         given: A configuration; None for the global one.
 
     Raises:
-        ConfigError: A value is wrong.
+        ConfigurationError: A value is wrong.
     """
     if isinstance(given, NamekoSettings):
         return given

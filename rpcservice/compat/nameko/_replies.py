@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 
 from rpcservice.amqp.link import Message
 from rpcservice.amqp.replies import ReplyListener, RpcCall
+from rpcservice.compat.nameko.exceptions import as_nameko
 
 
 class ReplyEvent:
@@ -35,9 +36,10 @@ class ReplyEvent:
             raise RuntimeError("the request has not been sent, so that there is no reply to wait for")
         try:
             return {"result": call.result(), "error": None}
-        except Exception:
+        except Exception as exc:
             reply = call.reply
             if reply is None:
+                as_nameko(exc)
                 raise
             # The caller makes an exception of it; a body that cannot be decoded raises here once more.
             body: Mapping[str, Any] = self._listener.codecs.decode(reply.body, reply.properties)

@@ -16,7 +16,7 @@ from rpcservice.compat.nameko._pool_view import LONG, PoolView
 from rpcservice.compat.nameko._spawning import Firing, keep_message, take_firing
 from rpcservice.compat.nameko._threads import GreenletExit, ManagedThread, WorkerThread, spawn_thread
 from rpcservice.compat.nameko.constants import DEFAULT_PARENT_CALLS_TRACKED, PARENT_CALLS_CONFIG_KEY
-from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled
+from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled, nameko_errors
 from rpcservice.compat.nameko.extensions import DependencyProvider
 from rpcservice.compat.nameko.utils import import_from_path
 from rpcservice.config import Settings
@@ -212,6 +212,16 @@ class ServiceContainer(container.ServiceContainer):
             raise ConfigurationError(str(exc)) from exc
         self.serializer = self.config.serializer
         self.accept = list(self.config.accept) or [self.serializer]
+
+    @nameko_errors()
+    def start(self) -> None:
+        """Start the service, and its resources where they are its own.
+
+        Raises:
+            ConfigurationError: A setting is wrong.
+            BrokerUnavailable: The broker could not be reached in time.
+        """
+        super().start()
 
     def _bind_entrypoint(self, method_name: str, declaration: Entrypoint) -> Entrypoint:
         entrypoint = super()._bind_entrypoint(method_name, declaration)

@@ -27,7 +27,7 @@ from rpcservice.compat.nameko.amqp._topology import get_rpc_exchange as get_rpc_
 from rpcservice.compat.nameko.amqp._topology import make_queue, reply_queue
 from rpcservice.compat.nameko.amqp.publish import Publisher as Publisher
 from rpcservice.compat.nameko.containers import exc_info_of
-from rpcservice.compat.nameko.exceptions import BadRequest, ContainerBeingKilled, MethodNotFound
+from rpcservice.compat.nameko.exceptions import BadRequest, ContainerBeingKilled, MethodNotFound, describe
 from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
 from rpcservice.compat.nameko.messaging import HeaderDecoder
 from rpcservice.core.context import WorkerContext
@@ -106,6 +106,7 @@ class RpcConsumer(SharedExtension, ProviderCollector):
         requests = self.container.resource(transport.RpcConsumer, self.container.service_name)
         provider.requests = requests
         requests.add(provider)
+        requests.responder.describe = describe
         if not self.is_plain:
             # It may know what to do with requests for none of the methods.
             requests.otherwise = provider
@@ -144,7 +145,7 @@ class RpcConsumer(SharedExtension, ProviderCollector):
             give_back(message)
         except Exception as exc:
             if isinstance(exc, BadRequest):
-                _log.warning("request %s: %s", routing_key, exc)
+                _log.warning("request %s: %s: %s", routing_key, type(exc).__name__, exc)
             else:
                 _log.exception("request %s could not be taken in", routing_key)
             self.handle_result(message, None, exc_info_of(exc))

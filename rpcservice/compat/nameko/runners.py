@@ -9,6 +9,7 @@ from typing import Any, cast
 from rpcservice.compat.nameko._config import read_settings
 from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.containers import ServiceContainer, get_container_cls, get_service_name, lent
+from rpcservice.compat.nameko.exceptions import nameko_errors
 from rpcservice.config import Settings, import_named
 from rpcservice.core import runner
 from rpcservice.core.resource import Resources
@@ -29,9 +30,10 @@ class ServiceRunner(runner.ServiceRunner):
         hooks: Around-hooks for every service.
 
     Raises:
-        ConfigError: A setting is wrong.
+        ConfigurationError: A setting is wrong.
     """
 
+    @nameko_errors()
     def __init__(self, config: Mapping[str, Any] | Settings | None = None, *, hooks: Sequence[object] = ()) -> None:
         settings = read_settings(config)
         self.container_cls = _named_container_cls(settings)
@@ -47,6 +49,16 @@ class ServiceRunner(runner.ServiceRunner):
         known: Any = self.service_map.get(get_service_name(cls))
         added: Any = known if getattr(known, "service_cls", None) is cls else super().add_service(cls)
         return cast(ServiceContainer, added)
+
+    @nameko_errors()
+    def start(self) -> None:
+        """Start all services.
+
+        Raises:
+            ConfigurationError: A setting is wrong.
+            BrokerUnavailable: The broker could not be reached in time.
+        """
+        super().start()
 
     def _make_container(self, cls: type) -> ServiceContainer:
         return make_container(cls, read_settings(self.config), self.resources, self.hooks)

@@ -6,10 +6,12 @@ from typing import Any
 
 from rpcservice.compat.nameko._config import OWN_SECTION, read_settings
 from rpcservice.compat.nameko.constants import AMQP_SSL_CONFIG_KEY, AMQP_URI_CONFIG_KEY
+from rpcservice.compat.nameko.exceptions import nameko_errors
 from rpcservice.config import Settings
 from rpcservice.standalone.session import BROKER_WAIT, client_settings
 
 
+@nameko_errors()
 def take_config(arguments: Sequence[Any], options: dict[str, Any]) -> tuple[Settings, list[Any]]:
     """Give the settings of a client and the other positional arguments; takes out of the options what is used.
 

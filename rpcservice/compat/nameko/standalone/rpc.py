@@ -5,6 +5,7 @@ from typing import Any
 
 from rpcservice.compat.nameko import _clients
 from rpcservice.compat.nameko._missing import missing_names
+from rpcservice.compat.nameko.exceptions import nameko_errors
 from rpcservice.compat.nameko.standalone._arguments import take_config
 from rpcservice.core.context import new_id
 from rpcservice.standalone.rpc import CallContext, RpcClient
@@ -68,6 +69,35 @@ class Client(_clients.Client):
         return self._client.start_call(self._context, self.identifier, args, kwargs)
 
 
+class RpcCall:
+    """A call that has been sent; its attributes are those of rpcservice's own.
+
+    Args:
+        call: That one.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    @nameko_errors()
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the reply and give the result; may be called again, and raises the same again.
+
+        Args:
+            timeout: Seconds to wait; None as long as the call may take.
+
+        Raises:
+            RemoteError: The method raised; or its own class, if that is registered.
+            UnknownService: Nothing is bound for the service.
+            RpcTimeout: There is no reply in time.
+            ConnectionLost: The connection to the broker broke meanwhile.
+        """
+        return self._call.result(timeout)
+
+
 class ClusterRpcClient(RpcClient):
     """Calls any service: ``with ClusterRpcClient() as rpc: rpc.orders.place(sku)``.
 
@@ -102,10 +132,12 @@ class ClusterRpcClient(RpcClient):
         """What :meth:`start` gives."""
         return Client(self, self._context(self._context_data), self.service_name)
 
-    def start_call(self, context: CallContext, routing_key: str, args: Any, kwargs: Any) -> Any:
+    @nameko_errors()
+    def start_call(self, context: CallContext, routing_key: str, args: Any, kwargs: Any) -> "RpcCall":
         """Send a request; gives the call, whose ``result()`` waits."""
-        return self._caller.start_call(context, routing_key, args, kwargs, self._caller.options)
+        return RpcCall(self._caller.start_call(context, routing_key, args, kwargs, self._caller.options))
 
+    @nameko_errors()
     def start(self) -> Client:
         """Connect, and give what calls go through.
 
@@ -115,6 +147,7 @@ class ClusterRpcClient(RpcClient):
         self._keep()
         return self.client
 
+    @nameko_errors()
     def __enter__(self) -> Client:
         self._enter()
         return self.client

@@ -7,6 +7,7 @@ from werkzeug import Request
 from werkzeug.routing import Rule
 
 from rpcservice.compat.nameko._missing import missing_names
+from rpcservice.compat.nameko.exceptions import describe
 from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, SharedExtension
 from rpcservice.compat.nameko.web.server import WebServer
 from rpcservice.core.context import WorkerContext
@@ -91,6 +92,7 @@ class Endpoint(websocket_server.WebSocketServer):
     """The server of the process, which asks an extension for what can be overridden."""
 
     extension_cls: ClassVar[type[WebSocketServer]] = WebSocketServer
+    describe = staticmethod(describe)
 
     def setup(self) -> None:
         """Register with the web server."""

@@ -10,6 +10,7 @@ from rpcservice.cli.services import find_services
 from rpcservice.compat.nameko._config import Config
 from rpcservice.compat.nameko._config import config as global_config
 from rpcservice.compat.nameko.constants import AMQP_URI_CONFIG_KEY
+from rpcservice.compat.nameko.exceptions import nameko_errors
 from rpcservice.envvars import MAY_HOLD_ONE, load, substitute
 from rpcservice.errors import CommandError, DeclarationError
 
@@ -33,6 +34,7 @@ def import_services(module_name: str) -> list[type]:
         raise ValueError(str(exc)) from exc
 
 
+@nameko_errors()
 def load_config(config_file: IO[Any]) -> Any:
     """Give what a YAML file says, its environment variables replaced.
 
