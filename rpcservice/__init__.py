@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "rpcservice.amqp.clients": ("ClusterRpc", "ServiceRpc"),
     "rpcservice.amqp.events": ("BROADCAST", "SERVICE_POOL", "SINGLETON", "EventDispatcher", "event_handler"),
     "rpcservice.amqp.queues": ("Publisher", "consume"),
-    "rpcservice.amqp.rpc": ("ClusterRpc", "RpcCall", "ServiceRpc", "rpc"),
+    "rpcservice.amqp.replies": ("RpcCall",),
+    "rpcservice.amqp.rpc": ("rpc",),
     "rpcservice.core.container": ("ServiceContainer",),
     "rpcservice.core.dependency": (
         "AuthToken",
@@ -25,6 +27,7 @@ _HOMES = {
     "rpcservice.core.faults": ("deserialize_to_instance",),
     "rpcservice.core.redaction": ("REDACTED", "get_redacted_args"),
     "rpcservice.core.resource": ("Resource",),
+    "rpcservice.core.retry": ("Retry",),
     "rpcservice.core.runner": ("ServiceRunner", "run_services"),
     "rpcservice.core.context": ("WorkerContext",),
     "rpcservice.errors": (
@@ -37,6 +40,7 @@ _HOMES = {
         "ConnectionLost",
         "ConnectionNotFound",
         "ContainerBeingKilled",
+        "DeadlineExceeded",
         "DeclarationError",
         "ExtensionNotFound",
         "IncorrectSignature",
@@ -47,7 +51,9 @@ _HOMES = {
         "PublishError",
         "PublishRejected",
         "PublishTimeout",
+        "Reject",
         "RemoteError",
+        "Requeue",
         "RpcError",
         "RpcServiceError",
         "RpcTimeout",
@@ -56,11 +62,11 @@ _HOMES = {
         "UnserializableValueError",
         "WebSocketRefused",
         "WorkerPoolFull",
+        "WorkerTimeout",
     ),
     "rpcservice.standalone": (
         "ClusterRpcClient",
         "ClusterRpcProxy",
-        "WorkerTimeout",
         "ServiceRpcClient",
         "ServiceRpcProxy",
         "event_dispatcher",
@@ -76,6 +82,8 @@ __all__ = sorted(_HOME_OF)
 
 if TYPE_CHECKING:
     # The same names once more, for type checkers; tests/test_public_names.py holds the two together.
+    from rpcservice.amqp.clients import ClusterRpc as ClusterRpc
+    from rpcservice.amqp.clients import ServiceRpc as ServiceRpc
     from rpcservice.amqp.events import BROADCAST as BROADCAST
     from rpcservice.amqp.events import SERVICE_POOL as SERVICE_POOL
     from rpcservice.amqp.events import SINGLETON as SINGLETON
@@ -83,9 +91,7 @@ if TYPE_CHECKING:
     from rpcservice.amqp.events import event_handler as event_handler
     from rpcservice.amqp.queues import Publisher as Publisher
     from rpcservice.amqp.queues import consume as consume
-    from rpcservice.amqp.rpc import ClusterRpc as ClusterRpc
-    from rpcservice.amqp.rpc import RpcCall as RpcCall
-    from rpcservice.amqp.rpc import ServiceRpc as ServiceRpc
+    from rpcservice.amqp.replies import RpcCall as RpcCall
     from rpcservice.amqp.rpc import rpc as rpc
     from rpcservice.core.container import ServiceContainer as ServiceContainer
     from rpcservice.core.context import WorkerContext as WorkerContext
@@ -105,6 +111,7 @@ if TYPE_CHECKING:
     from rpcservice.core.redaction import REDACTED as REDACTED
     from rpcservice.core.redaction import get_redacted_args as get_redacted_args
     from rpcservice.core.resource import Resource as Resource
+    from rpcservice.core.retry import Retry as Retry
     from rpcservice.core.runner import ServiceRunner as ServiceRunner
     from rpcservice.core.runner import run_services as run_services
     from rpcservice.errors import BadRequest as BadRequest
@@ -116,6 +123,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import ConnectionLost as ConnectionLost
     from rpcservice.errors import ConnectionNotFound as ConnectionNotFound
     from rpcservice.errors import ContainerBeingKilled as ContainerBeingKilled
+    from rpcservice.errors import DeadlineExceeded as DeadlineExceeded
     from rpcservice.errors import DeclarationError as DeclarationError
     from rpcservice.errors import ExtensionNotFound as ExtensionNotFound
     from rpcservice.errors import IncorrectSignature as IncorrectSignature
@@ -126,7 +134,9 @@ if TYPE_CHECKING:
     from rpcservice.errors import PublishError as PublishError
     from rpcservice.errors import PublishRejected as PublishRejected
     from rpcservice.errors import PublishTimeout as PublishTimeout
+    from rpcservice.errors import Reject as Reject
     from rpcservice.errors import RemoteError as RemoteError
+    from rpcservice.errors import Requeue as Requeue
     from rpcservice.errors import RpcError as RpcError
     from rpcservice.errors import RpcServiceError as RpcServiceError
     from rpcservice.errors import RpcTimeout as RpcTimeout
@@ -135,6 +145,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import UnserializableValueError as UnserializableValueError
     from rpcservice.errors import WebSocketRefused as WebSocketRefused
     from rpcservice.errors import WorkerPoolFull as WorkerPoolFull
+    from rpcservice.errors import WorkerTimeout as WorkerTimeout
     from rpcservice.standalone import ClusterRpcClient as ClusterRpcClient
     from rpcservice.standalone import ClusterRpcProxy as ClusterRpcProxy
     from rpcservice.standalone import ServiceRpcClient as ServiceRpcClient
@@ -143,7 +154,6 @@ if TYPE_CHECKING:
     from rpcservice.timers import timer as timer
     from rpcservice.web.http import http as http
     from rpcservice.web.websocket import WebSocketHubProvider as WebSocketHubProvider
-    from rpcservice.errors import WorkerTimeout as WorkerTimeout
     from rpcservice.web.websocket import on_connect as on_connect
     from rpcservice.web.websocket import on_disconnect as on_disconnect
     from rpcservice.web.websocket import websocket_rpc as websocket_rpc

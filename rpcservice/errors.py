@@ -27,6 +27,7 @@
     └── RpcError
         ├── UnknownService              nothing listens for that service
         ├── RpcTimeout                  no reply within the time-out
+        ├── DeadlineExceeded            a request that came too late, and was not carried out
         ├── RemoteError                 the remote method raised
         └── BadRequest
             ├── MalformedRequest        a body that is no request
@@ -64,7 +65,6 @@ class WorkerPoolFull(RpcServiceError):
     """Raised when every worker of a service stayed busy for as long as the caller would wait."""
 
 
-class MissingExtra(RpcServiceError, ImportError):
 class Requeue(RpcServiceError):
     """Raised by a method to have its message again: ``raise Requeue(delay=5)``.
 
@@ -115,6 +115,7 @@ class WorkerTimeout(RpcServiceError, TimeoutError):
         self.seconds = seconds
 
 
+class MissingExtra(RpcServiceError, ImportError):
     """Raised when a feature needs an optional package that is not installed."""
 
 
@@ -288,6 +289,18 @@ class RpcTimeout(RpcError, TimeoutError):
         self.method_name = method_name
         self.seconds = seconds
         self.maybe_executed = maybe_executed
+
+
+class DeadlineExceeded(RpcError):
+    """Raised, and sent to the caller, for a request that came too late: nobody waits for its reply, so it was not run.
+
+    Attributes:
+        seconds: By how much it was late.
+    """
+
+    def __init__(self, message: str = "the request came too late", seconds: float = 0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class RemoteError(RpcError):

@@ -6,9 +6,9 @@ from time import monotonic
 from typing import Any
 
 from rpcservice.aio.loops import AsyncClient, Work, end, tell
+from rpcservice.amqp.clients import ClusterClient, ClusterRpc, MethodClient, ServiceClient
 from rpcservice.amqp.link import Message
 from rpcservice.amqp.replies import RpcCall
-from rpcservice.amqp.rpc import ClusterClient, ClusterRpc, MethodClient, ServiceClient
 from rpcservice.concurrency import Backend, threads
 from rpcservice.errors import ConnectionLost, RpcTimeout
 from rpcservice.standalone.rpc import CallContext, CallOptions, RpcClient, SessionCaller

@@ -84,7 +84,7 @@ def _call(
     args: list[Any],
     kwargs: dict[str, Any],
 ) -> Any:
-    from rpcservice.amqp.rpc import ClusterRpc
+    from rpcservice.amqp.clients import ClusterRpc
     from rpcservice.cli.services import find_services
 
     services = find_services(targets)

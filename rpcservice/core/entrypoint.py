@@ -54,13 +54,13 @@ class Entrypoint(Extension):
         concurrency: int | None = None,
         time_limit: float | None = None,
     ) -> None:
-        self.expected_exceptions = _exception_classes(expected_exceptions)
+        self.expected_exceptions = exception_classes("expected_exceptions", expected_exceptions)
         self.sensitive_arguments = (
             (sensitive_arguments,) if isinstance(sensitive_arguments, str) else tuple(sensitive_arguments)
         )
         if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
             raise ValueError(f"concurrency={concurrency!r}: give the number of workers, 1 or more, or None")
-        # Not by the name of the argument, which entrypoints of others use for things of their own.
+        # Not by the names of the arguments, which entrypoints of others use for things of their own.
         self.worker_limit = concurrency
         self.seconds_allowed = _check_time_limit(time_limit)
 
@@ -124,19 +124,19 @@ class Entrypoint(Extension):
         return f"{type(self).__name__.lower()} {self.method_name}"
 
 
-def _exception_classes(given: Any) -> tuple[type[BaseException], ...]:
+def exception_classes(option: str, given: Any) -> tuple[type[BaseException], ...]:
+    """Give exception classes as a tuple.
+
+    Raises:
+        TypeError: An option holds something else.
+    """
     classes = tuple(given) if isinstance(given, tuple | list | set | frozenset) else (given,)
     for cls in classes:
         if not (inspect.isclass(cls) and issubclass(cls, BaseException)):
-            raise TypeError(f"expected_exceptions={given!r}: give an exception class, or a tuple of them")
+            raise TypeError(f"{option}={given!r}: give an exception class, or a tuple of them")
     return classes
 
 
-def _is_method(candidate: Any) -> bool:
-    return inspect.isfunction(candidate) or isinstance(candidate, _WRAPPED)
-
-
-def declare(function: F, entrypoint: Entrypoint) -> F:
 def _check_time_limit(seconds: float | None) -> float | None:
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if seconds is not None and not (is_number and 0 < seconds <= LONGEST_TIME_LIMIT):
@@ -146,6 +146,11 @@ def _check_time_limit(seconds: float | None) -> float | None:
     return seconds
 
 
+def _is_method(candidate: Any) -> bool:
+    return inspect.isfunction(candidate) or isinstance(candidate, _WRAPPED)
+
+
+def declare(function: F, entrypoint: Entrypoint) -> F:
     """Note an entrypoint on a function and give the function itself.
 
     Raises:

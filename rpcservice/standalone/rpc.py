@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rpcservice.amqp.clients import ClusterClient, ClusterRpc, MethodClient, RpcOptions, ServiceClient
 from rpcservice.amqp.replies import RpcCall
-from rpcservice.amqp.rpc import ClusterClient, ClusterRpc, MethodClient, RpcOptions, ServiceClient
 from rpcservice.core.context import CALL_ID_STACK, new_id
 from rpcservice.standalone.session import CLIENT_NAME, GivenConfig, Session, Standalone, client_settings
 

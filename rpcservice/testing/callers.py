@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from rpcservice.amqp.clients import ClusterRpc
 from rpcservice.amqp.events import EventDispatcher
-from rpcservice.amqp.rpc import ClusterRpc
 from rpcservice.core.container import ServiceContainer
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.dependency import DependencyProvider

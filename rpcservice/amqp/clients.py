@@ -1,0 +1,218 @@
+"""ServiceRpc and ClusterRpc, the dependencies that call other services, and what they inject."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, Self
+
+from rpcservice.amqp.connection import connection_key
+from rpcservice.amqp.link import Message
+from rpcservice.amqp.message import check_timeout
+from rpcservice.amqp.options import PublishOptions
+from rpcservice.amqp.replies import ReplyListener, RpcCall
+from rpcservice.core.context import WorkerContext
+from rpcservice.core.dependency import DependencyProvider
+
+
+class RpcOptions(PublishOptions):
+    """What a client's calls have in common.
+
+    Attributes:
+        given: What is to be different from the client's own options.
+        timeout: Seconds that a call may take; None is without end.
+    """
+
+    given: Mapping[str, Any]
+
+
+class Caller(Protocol):
+    """What a client sends its requests by: a bound :class:`ClusterRpc`, or what stands for one."""
+
+    options: Any
+    """What calls go with unless they ask for something else."""
+
+    def make_options(self, changes: Mapping[str, Any]) -> Any:
+        """Give the options of this caller with changes."""
+        ...
+
+    def start_call(
+        self, ctx: Any, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: Any
+    ) -> RpcCall:
+        """Send a request; gives the call, to be waited for."""
+        ...
+
+
+class ClusterRpc(DependencyProvider):
+    """Injects a client for any service: ``self.cluster["products"].price(sku)``, or ``self.cluster.products...``.
+
+    Args:
+        timeout: Seconds that a call may take; not given, ``rpc_timeout`` holds; None waits for ever.
+        uri: Another broker than ``AMQP_URI``.
+        ssl: As ``AMQP_SSL``, for that broker.
+        login_method: As ``LOGIN_METHOD``, for that broker.
+        options: ``serializer``, ``compression``, ``headers``, ``extra_headers``, ``priority``, ``delivery_mode``,
+            ``expiration`` (seconds); ``use_confirms`` has no effect, for the reply is the confirmation.
+    """
+
+    _OPTIONS = frozenset(
+        (
+            "compression",
+            "delivery_mode",
+            "expiration",
+            "extra_headers",
+            "headers",
+            "priority",
+            "serializer",
+            "timeout",
+            "use_confirms",
+        )
+    )
+
+    def __init__(
+        self,
+        *,
+        uri: str | None = None,
+        ssl: bool | Mapping[str, Any] | None = None,
+        login_method: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._uri = uri
+        self._ssl = ssl
+        self._login_method = login_method
+        self._given = self.check(options)
+
+    @classmethod
+    def check(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Give options back that a client may have.
+
+        Raises:
+            TypeError: There is no such option, or ``timeout`` is no number.
+            ValueError: ``timeout`` is negative.
+        """
+        for name in options:
+            if name not in cls._OPTIONS:
+                raise TypeError(f"{name!r} is no option of an RPC client; there are: {', '.join(sorted(cls._OPTIONS))}")
+        if "timeout" in options:
+            options["timeout"] = check_timeout(options["timeout"], "to wait for ever")
+        return options
+
+    def setup(self) -> None:
+        """Ask for the reply queue of the connection."""
+        key = connection_key(self.host.config, uri=self._uri, ssl=self._ssl, login_method=self._login_method)
+        self.replies = self.host.resource(ReplyListener, key)
+        self.exchange = self.host.config.rpc_exchange
+        self.options = self.make_options({})
+        self.publish = self.host.around("publish", self._publish)
+
+    def make_options(self, changes: Mapping[str, Any]) -> RpcOptions:
+        """Give the options of this client with changes."""
+        options = {**self._given, **self.check(dict(changes))}
+        timeout = check_timeout(options.pop("timeout", self.host.config.rpc_timeout), "to wait for ever")
+        made = RpcOptions(self.replies.codecs, options, self._OPTIONS, "an RPC client")
+        made.given, made.timeout, made.mandatory = changes, timeout, True
+        made.properties["reply_to"] = self.replies.routing_key
+        return made
+
+    def _publish(self, message: Message) -> RpcCall:
+        service_name, _, method_name = message.routing_key.rpartition(".")
+        return self.replies.send(message, service_name, method_name, message.timeout)
+
+    def start_call(
+        self, ctx: WorkerContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: RpcOptions
+    ) -> RpcCall:
+        """Send a request; gives the call, to be waited for."""
+        message = options.message(self.exchange, routing_key, {"args": args, "kwargs": kwargs}, ctx.context_data)
+        message.properties["correlation_id"] = message.properties["message_id"]
+        message.timeout = options.timeout
+        call: RpcCall = self.publish(message)
+        return call
+
+    def get_dependency(self, ctx: WorkerContext) -> "ClusterClient | ServiceClient":
+        """Give the worker a client that sends the worker's context data along."""
+        return ClusterClient(self, ctx)
+
+
+class ServiceRpc(ClusterRpc):
+    """Injects a client for one service: ``self.products.price(sku)``.
+
+    Args:
+        service_name: The service to call.
+        options: As for :class:`ClusterRpc`.
+    """
+
+    def __init__(self, service_name: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.service_name = service_name
+
+    def get_dependency(self, ctx: WorkerContext) -> "ServiceClient":
+        """Give the worker a client that sends the worker's context data along."""
+        return ServiceClient(self, ctx, self.service_name)
+
+
+class ClusterClient:
+    """What :class:`ClusterRpc` injects: its attributes and items are clients for services."""
+
+    def __init__(self, provider: Caller, ctx: Any) -> None:
+        self._provider = provider
+        self._ctx = ctx
+
+    def __getitem__(self, service_name: str) -> "ServiceClient":
+        return ServiceClient(self._provider, self._ctx, service_name)
+
+    def __getattr__(self, service_name: str) -> "ServiceClient":
+        if service_name.startswith("__"):
+            raise AttributeError(service_name)
+        return self[service_name]
+
+
+class ServiceClient:
+    """What :class:`ServiceRpc` injects: its attributes and items are the service's methods."""
+
+    def __init__(self, provider: Caller, ctx: Any, service_name: str) -> None:
+        self._provider = provider
+        self._ctx = ctx
+        self._service_name = service_name
+
+    def __getitem__(self, method_name: str) -> "MethodClient":
+        return MethodClient(self._provider, self._ctx, f"{self._service_name}.{method_name}", self._provider.options)
+
+    def __getattr__(self, method_name: str) -> "MethodClient":
+        if method_name.startswith("__"):
+            raise AttributeError(method_name)
+        return self[method_name]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Say that a method has to be named."""
+        raise ValueError(
+            f"service {self._service_name!r} cannot be called without naming a method: client.method(...) "
+            'or client["method"](...)'
+        )
+
+
+class MethodClient:
+    """A remote method: call it and wait, or start it with :meth:`call_async`."""
+
+    __slots__ = ("_ctx", "_options", "_provider", "_routing_key")
+
+    def __init__(self, provider: Caller, ctx: Any, routing_key: str, options: Any) -> None:
+        self._provider = provider
+        self._ctx = ctx
+        self._routing_key = routing_key
+        self._options = options
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method and wait for its result; raises as :meth:`RpcCall.result` does."""
+        return self._provider.start_call(self._ctx, self._routing_key, args, kwargs, self._options).result()
+
+    def call_async(self, *args: Any, **kwargs: Any) -> RpcCall:
+        """Start a call; its ``result()`` waits.
+
+        Raises:
+            ConnectionLost: The broker did not come back within the call's time-out; nothing was sent.
+            UnserializableValueError: An argument cannot be encoded.
+            MessageTooLarge: The request is too large.
+        """
+        return self._provider.start_call(self._ctx, self._routing_key, args, kwargs, self._options)
+
+    def with_options(self, **changes: Any) -> Self:
+        """Give the same method with other options, such as ``timeout=2``; those that it has already stay."""
+        options = self._provider.make_options({**self._options.given, **changes})
+        return type(self)(self._provider, self._ctx, self._routing_key, options)
