@@ -202,7 +202,8 @@ class ChannelLink:
                     self._busy_since = monotonic()
                     self._todo.popleft()()
                 self._busy_since = None
-                self._listen()
+                if self.failure is None:
+                    self._listen()
         except Exception as exc:
             _log.debug("the task of %s ends", self.uri, exc_info=True)
             self.lose(exc if isinstance(exc, ConnectionLost) else ConnectionLost(f"connection lost: {exc}"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from rpcservice.amqp.channellink import ChannelLink
+from rpcservice.amqp.channellink import CLOSE_TIMEOUT, ChannelLink
 from rpcservice.amqp.link import Delivery, Message
 from rpcservice.concurrency import green, threads
 from rpcservice.errors import ChannelClosed, ConnectionLost
@@ -42,6 +43,14 @@ class Taken:
         if not self.deliveries:
             self.arrived.clear()
         return delivery
+
+
+def test_a_closed_link_listens_no_more(link: ChannelLink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpcservice.amqp.channellink.IDLE_PAUSE", LIMIT)
+    link.channel()
+    began = monotonic()
+    link.close()
+    assert monotonic() - began < CLOSE_TIMEOUT
 
 
 def test_message_arrives_with_all_that_it_carries(link: ChannelLink) -> None:
