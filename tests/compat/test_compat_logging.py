@@ -1,16 +1,22 @@
 """What services log, as it comes to the loggers that nameko's users know."""
 
 import http.client
+import inspect
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import pytest
 from under_nameko import standing_in
 
+from rpcservice.compat import nameko
+from rpcservice.compat.nameko._logging import WORDS
+
 with standing_in():
-    from nameko.containers import ServiceContainer
+    from nameko.containers import ServiceContainer, WorkerContext
     from nameko.runners import run_services
     from nameko.testing.services import dummy, entrypoint_hook
     from nameko.web.handlers import http as on_http
@@ -90,7 +96,7 @@ def test_an_expected_exception_is_a_warning(heard: Any, container: Any) -> None:
         refuse()
     (record,) = records
     assert (record.levelname, record.exc_info) == ("WARNING", None)
-    assert record.getMessage().startswith("(expected) service.refuse.")
+    assert record.getMessage().startswith("(expected) error handling worker service.refuse.")
 
 
 def test_another_exception_is_an_error(heard: Any, container: Any) -> None:
@@ -118,7 +124,7 @@ def test_a_thread_that_dies_is_critical(heard: Any, container: Any) -> None:
         with pytest.raises(RuntimeError, match="enough"):
             container.wait(10)
     assert records[0].levelname == "CRITICAL"
-    assert "watcher of service service died" in records[0].getMessage()
+    assert "watcher of service service: thread exited with error" in records[0].getMessage()
 
 
 def test_the_runner_says_what_it_starts(heard: Any) -> None:
@@ -139,6 +145,46 @@ def test_workers_and_their_end_are_told_of_by_the_logger_of_containers(heard: An
     told = [(record.levelname, record.getMessage()) for record in records]
     assert ("DEBUG", f"starting {container}") in told
     assert ("WARNING", f"killing a managed thread of service {container.service_name}") in told
+
+
+def test_a_worker_is_told_of_in_namekos_words(heard: Any) -> None:
+    """At DEBUG, step by step; "spawning" alone is not said."""
+    with heard("nameko.containers", logging.DEBUG) as records:
+        container = ServiceContainer(Service, MEMORY)
+        container.start()
+        with entrypoint_hook(container, "fail") as fail, pytest.raises(ValueError, match="broken"):
+            fail()
+        container.kill()
+    (ctx,) = {
+        id(arg): arg for record in records for arg in record.args or () if isinstance(arg, WorkerContext)
+    }.values()
+    assert repr(ctx) == f"<WorkerContext [service.fail] at {id(ctx):#x}>"
+    told = [re.sub(r"\d+\.\d{3}s$", "0.000s", record.getMessage()) for record in records]
+    begin = told.index(f"call stack for {ctx.call_id}: {ctx.call_id}")
+    assert told[begin + 1 : told.index(f"ran worker {ctx.call_id} in 0.000s")] == [
+        f"setting up {ctx}",
+        f"calling handler for {ctx}",
+        f"ran handler for {ctx} in 0.000s",
+        f"error handling worker {ctx.call_id}: ValueError: broken",
+        f"handling result for {ctx}",
+        f"handled result for {ctx} in 0.000s",
+        f"signalling result for {ctx}",
+        f"tearing down worker {ctx}",
+        f"tore down worker {ctx} in 0.000s",
+    ]
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, words in WORDS.items() for text in words.texts])
+def test_what_is_said_in_other_words_is_said(name: str, text: str) -> None:
+    """A line of ours that is written anew would not be found any more."""
+    assert f'"{text}"' in inspect.getsource(import_module(name))
+
+
+def test_without_the_layer_the_words_are_our_own(caplog: pytest.LogCaptureFixture) -> None:
+    """For services that know nothing of nameko."""
+    nameko.uninstall()
+    logging.getLogger("rpcservice.core.worker").error("%s: %s", "call", "text")
+    assert caplog.messages == ["call: text"]
 
 
 def test_requests_are_logged_where_that_is_asked_for(heard: Any) -> None:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from rpcservice.amqp import rpc as transport
+from rpcservice.compat.nameko._stages import exc_info_of
 from rpcservice.compat.nameko.amqp._topology import serializer_for
 from rpcservice.compat.nameko.amqp.publish import Publisher
-from rpcservice.compat.nameko.containers import exc_info_of
 from rpcservice.compat.nameko.exceptions import UnserializableValueError, serialize
 from rpcservice.errors import MessageTooLarge
 

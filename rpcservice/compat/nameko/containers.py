@@ -14,6 +14,7 @@ from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko._plan import LatePlan
 from rpcservice.compat.nameko._pool_view import LONG, PoolView
 from rpcservice.compat.nameko._spawning import Firing, keep_message, take_firing
+from rpcservice.compat.nameko._stages import STAGES, HandleResult, choose_stages, settle
 from rpcservice.compat.nameko._threads import GreenletExit, ManagedThread, WorkerThread, spawn_thread
 from rpcservice.compat.nameko.constants import DEFAULT_PARENT_CALLS_TRACKED, PARENT_CALLS_CONFIG_KEY
 from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled, nameko_errors
@@ -37,9 +38,6 @@ __all__ = (
 )
 
 __getattr__ = missing_names(__name__)
-
-HandleResult = Callable[["WorkerContext", Any, Any], tuple[Any, Any]]
-"""Called with a worker's context, result and exc_info; gives the result and exc_info that providers are to see."""
 
 current_message: ContextVar[Any] = ContextVar("nameko_message", default=None)
 """The message whose ``handle_message`` runs here, if any."""
@@ -91,6 +89,9 @@ class WorkerContext(context.WorkerContext):
         """What came with the call, and what is sent on: the same dictionary as ``context_data``."""
         return self.context_data
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} [{self.service_name}.{self.entrypoint.method_name}] at {id(self):#x}>"
+
     @property
     def origin_call_id(self) -> str | None:  # type: ignore[override]  # nameko gives nothing for a first call
         """The id of the first call that is still tracked; None when this is the first."""
@@ -110,39 +111,6 @@ def _stand_ins(container: Any, entrypoint: Any) -> tuple[Any, Any]:
     return SimpleNamespace(calls_tracked=calls_tracked), SimpleNamespace(call_id_prefix=prefix)
 
 
-def exc_info_of(error: BaseException | None) -> Any:
-    """Give an exception as the triple of :func:`sys.exc_info`, or None."""
-    return None if error is None else (type(error), error, error.__traceback__)
-
-
-def handle_result(plan: WorkerPlan, ctx: context.WorkerContext) -> None:
-    """Have the entrypoint send the outcome; it may replace it for the providers, which come after."""
-    handle: HandleResult | None = getattr(ctx, "handle_result", None)
-    if handle is None:
-        worker.encode(plan, ctx)
-        worker.settle(plan, ctx)
-        return
-    try:
-        result, exc_info = handle(ctx, ctx.result, exc_info_of(ctx.error))  # type: ignore[arg-type]  # made by our container
-    except BaseException as exc:
-        if worker.ends_worker(ctx, exc):
-            raise
-        _log.exception("handle_result failed after %s", ctx.call_id)
-        result, exc_info = None, exc_info_of(exc)
-        ctx.entrypoint.handle_result_failed(ctx, exc)  # type: ignore[attr-defined]  # of our Entrypoint
-    ctx.result = result
-    ctx.error = exc_info[1] if exc_info else None
-    ctx.settled = True
-
-
-def settle(worker_ctx: Any, result: Any = None, exc_info: Any = None) -> tuple[Any, Any]:
-    """Have the entrypoint send an outcome: the ``handle_result`` of entrypoints that have none of their own."""
-    worker_ctx.result, worker_ctx.error = result, exc_info[1] if exc_info else None
-    worker.encode(worker_ctx.plan, worker_ctx)
-    worker.settle(worker_ctx.plan, worker_ctx)
-    return worker_ctx.result, exc_info_of(worker_ctx.error)
-
-
 def find_message(handle_result: HandleResult | None) -> Any:
     """Give the message that a worker is spawned for: ``handle_result`` is bound to it, or it is handled here."""
     if isinstance(handle_result, partial):
@@ -150,23 +118,6 @@ def find_message(handle_result: HandleResult | None) -> Any:
             if hasattr(bound, "delivery_info"):
                 return bound
     return current_message.get()
-
-
-def set_up(plan: WorkerPlan, ctx: Any) -> None:
-    """Run ``worker_setup`` of every provider."""
-    ctx.plan = plan
-    ctx.container._worker_setup(ctx)
-
-
-def hand_result(plan: WorkerPlan, ctx: Any) -> None:
-    """Run ``worker_result`` of every provider; the caller has its answer already, so errors are only logged."""
-    ctx.container._worker_result(ctx, ctx.result, exc_info_of(ctx.error))
-
-
-def tear_down(plan: WorkerPlan, ctx: Any) -> None:
-    """Run ``worker_teardown`` of every provider."""
-    ctx.plan = plan
-    ctx.container._worker_teardown(ctx)
 
 
 class ServiceContainer(container.ServiceContainer):
@@ -182,15 +133,7 @@ class ServiceContainer(container.ServiceContainer):
         ConfigurationError: The class has no usable name, or a setting is wrong.
     """
 
-    stages: Sequence[Stage] = (
-        worker.inject,
-        set_up,
-        worker.call,
-        handle_result,
-        hand_result,
-        tear_down,
-    )
-
+    stages: Sequence[Stage] = STAGES
     plan_cls = LatePlan
     hosts_nameko = True
     """Whether extensions that are written for nameko may be bound to it."""
@@ -234,6 +177,11 @@ class ServiceContainer(container.ServiceContainer):
         super().__init_subclass__()
         if "spawn_worker" in vars(cls):
             cls.spawn_worker = keep_message(cls.spawn_worker, settle)  # type: ignore[method-assign]  # the same, and more
+
+    def make_run(self) -> Callable[[context.WorkerContext], object]:
+        """Give what takes a context through the stages, and tells of them where DEBUG is logged by now."""
+        self.stages = choose_stages(self.stages)
+        return super().make_run()
 
     @property
     def interface(self) -> "ServiceContainer":
@@ -353,9 +301,9 @@ class ServiceContainer(container.ServiceContainer):
         try:
             thread.wait()
         except GreenletExit:
-            _log.debug("%s of service %s was killed", identifier, self.service_name)
+            _log.debug("%s of service %s: thread killed by container", identifier, self.service_name)
         except Exception as exc:
-            _log.critical("%s of service %s died", identifier, self.service_name, exc_info=exc)
+            _log.critical("%s of service %s: thread exited with error", identifier, self.service_name, exc_info=exc)
             self.kill(exc)
 
     def _worker_setup(self, worker_ctx: WorkerContext) -> None:

@@ -22,11 +22,11 @@ from rpcservice.compat.nameko._outlets import RequestOutlet, broker_key
 from rpcservice.compat.nameko._replies import Replies, ReplyEvent
 from rpcservice.compat.nameko._responder import Responder as Responder
 from rpcservice.compat.nameko._responder import send_reply
+from rpcservice.compat.nameko._stages import exc_info_of
 from rpcservice.compat.nameko.amqp._message import Message
 from rpcservice.compat.nameko.amqp._topology import get_rpc_exchange as get_rpc_exchange
 from rpcservice.compat.nameko.amqp._topology import make_queue, reply_queue
 from rpcservice.compat.nameko.amqp.publish import Publisher as Publisher
-from rpcservice.compat.nameko.containers import exc_info_of
 from rpcservice.compat.nameko.exceptions import BadRequest, ContainerBeingKilled, MethodNotFound, describe
 from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
 from rpcservice.compat.nameko.messaging import HeaderDecoder
