@@ -9,6 +9,7 @@ import libcst as cst
 from libcst.helpers import get_absolute_module_for_import, get_full_name_for_node
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, QualifiedNameProvider, QualifiedNameSource
 
+from rpcservice.migrate.merging import merge
 from rpcservice.migrate.names import ENTRYPOINTS, MODULES, TARGETS, Target
 
 PATCHERS = ("patch", "setattr", "delattr")
@@ -140,16 +141,28 @@ class _Imports(cst.CSTTransformer):
         self._uses = uses
         self._blocks: list[set[str]] = []
         """For each block around, the modules that have been imported in it for a module of nameko's."""
+        self._made: list[cst.ImportFrom] = []
+        self._indent = ""
 
     def visit_Module(self, node: cst.Module) -> None:
         self._blocks.append(set())
+        self._indent = node.default_indent
+
+    def leave_Module(self, original_node: cst.Module, updated_node: cst.Module) -> Any:
+        return self._with_merged_imports(updated_node)
 
     def visit_IndentedBlock(self, node: cst.IndentedBlock) -> None:
         self._blocks.append(set())
 
     def leave_IndentedBlock(self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock) -> Any:
         self._blocks.pop()
-        return updated_node
+        return self._with_merged_imports(updated_node)
+
+    def _with_merged_imports(self, block: Any) -> Any:
+        if len(self._made) < 2:
+            return block
+        indentation = len(self._indent) * (len(self._blocks) - 1)
+        return block.with_changes(body=merge(block.body, self._made, indentation, self._indent))
 
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
@@ -236,7 +249,9 @@ class _Imports(cst.CSTTransformer):
         new = self._modules(modules)
         if len(groups.get(module, ())) == len(statement.names):
             return [statement, *new]
-        return [*new, *(_import_of(statement, home, aliases) for home, aliases in groups.items())]
+        made = [_import_of(statement, home, aliases) for home, aliases in groups.items()]
+        self._made += (one for one, home in zip(made, groups, strict=True) if home != module)
+        return [*new, *made]
 
 
 def _local_name(alias: cst.ImportAlias) -> str:
