@@ -216,14 +216,18 @@ def encode_json(value: Any) -> bytes:
 
 
 def answer_from_response(response: Response) -> Answer:
-    """Give the answer for a werkzeug Response."""
-    fields = _fields(list(response.headers.items()))
+    """Give the answer for a werkzeug Response.
+
+    Raises:
+        ValueError: Its status or a header field cannot be sent.
+    """
+    fields, status = _fields(list(response.headers.items())), _status(response.status_code)
     if response.is_sequence:
-        answer = Answer(response.status_code, fields, response.get_data())
+        answer = Answer(status, fields, response.get_data())
         response.close()
     else:
         parts = iter(response.iter_encoded())
-        answer = Answer(response.status_code, fields, b"", Parts(next(parts, b""), parts, response.close))
+        answer = Answer(status, fields, b"", Parts(next(parts, b""), parts, response.close))
     answer.head()
     return answer
 

@@ -1,6 +1,7 @@
 """HTTP/1.1 requests as bytes (RFC 9112), read strictly: what two readers could take differently is refused."""
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import (
@@ -11,8 +12,11 @@ from werkzeug.exceptions import (
 )
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_REQUEST_LINE = re.compile(rf"({_TOKEN}++) ([\x21-\x7e]++) HTTP/(\d)\.(\d)")
+# A target with a fragment is none, and may be taken to end before it.
+_REQUEST_LINE = re.compile(rf"({_TOKEN}++) ([\x21\x22\x24-\x7e]++) HTTP/(\d)\.(\d)")
 _FIELD_LINES = re.compile(rf"(?:\r\n{_TOKEN}++:[^\x00-\x08\x0a-\x1f\x7f]*+)*+")
+_TRAILERS = re.compile(_FIELD_LINES.pattern.encode())
+_HOST = re.compile(r"(?:[0-9A-Za-z._~%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(r"https?://([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _LONE_NEWLINE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
@@ -20,6 +24,7 @@ _CANNOT_BEGIN = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z\r-]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 _SINGLE = frozenset(("host", "content-length", "transfer-encoding", "content-type", "authorization"))
 _MAX_CHUNK_LINE = 1024
+_MAX_HOST = 300
 
 
 class VersionNotSupported(HTTPException):
@@ -98,11 +103,14 @@ def parse_head(data: bytes) -> Head:
         raise BadRequest("A header line is malformed.")
     headers = _parse_fields(text[end + 2 :]) if len(text) > end else {}
     is_http_11 = minor != "0"
+    host = headers.get("host")
+    if host is not None:
+        _check_host(host)
+    elif is_http_11:
+        raise BadRequest("The Host header is missing.")
     if target[0] != "/":
         target = _origin_form(method, target, headers)
     raw_path, _, query = target.partition("?")
-    if is_http_11 and "host" not in headers:
-        raise BadRequest("The Host header is missing.")
     return Head(method, raw_path, query, is_http_11, headers)
 
 
@@ -124,11 +132,23 @@ def _origin_form(method: str, target: str, headers: dict[str, str]) -> str:
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is not None:
         # RFC 9112 section 3.2.2: the target's host stands before the header's.
+        _check_host(absolute[1])
         headers["host"] = absolute[1]
         return absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
     if target == "*" and method == "OPTIONS":
         return target
     raise BadRequest("The request target is malformed.")
+
+
+def _check_host(host: str) -> None:
+    # Redirects are made of it, and whoever stands before this server may have chosen by it.
+    if len(host) > _MAX_HOST or not _is_host(host):
+        raise BadRequest("The host is malformed.")
+
+
+@lru_cache(maxsize=256)
+def _is_host(host: str) -> bool:
+    return _HOST.fullmatch(host) is not None
 
 
 def _content_length(headers: dict[str, str], is_http_11: bool) -> int | None:
@@ -241,6 +261,8 @@ class ChunkedBody:
             return True
         end = data.find(b"\r\n\r\n", 0, self._trailer_limit)
         if end >= 0:
+            if _TRAILERS.fullmatch(b"\r\n" + data[:end]) is None:
+                raise BadRequest("A trailer is malformed.")
             del data[: end + 4]
             return True
         if len(data) >= self._trailer_limit:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.exceptions import NotFound, ServiceUnavailable
+from werkzeug.exceptions import NotImplemented as MethodUnknown
 from werkzeug.routing import Map, MapAdapter, RequestRedirect, Rule
 
 from rpcservice.errors import DeclarationError
@@ -86,11 +87,18 @@ class Routes:
         Raises:
             HTTPException: Nobody does, or not with that method; or the URL is to be written otherwise.
         """
+        path = head.path
+        # werkzeug would take other spellings too, which who stands before this server may have let through: methods
+        # in small letters, and more than one slash at the beginning.
+        if not head.method.isupper():
+            raise MethodUnknown("The method is not known; methods are written in capital letters.")
+        if path.startswith("//"):
+            raise NotFound
         try:
-            rule, values = self._adapter.match(head.path, head.method, return_rule=True)
+            rule, values = self._adapter.match(path, head.method, return_rule=True)
         except RequestRedirect:
             # The URL to go to is made of the host that the client knows.
             host = head.headers.get("host", "localhost")
-            self._map.bind(host, query_args=head.query or None).match(head.path, head.method)
+            self._map.bind(host, query_args=head.query or None).match(path, head.method)
             raise
         return rule.endpoint.respond, dict(values)
