@@ -11,8 +11,8 @@ from nameko_names import NAMES, WITHOUT_COUNTERPART
 from under_nameko import standing_in
 
 from rpcservice.compat import nameko
-from rpcservice.compat.nameko._elsewhere import BORROWERS, homes_of
 from rpcservice.compat.nameko._missing import MODULES
+from rpcservice.nameko_names import BORROWERS, homes_of
 
 ALL = [(module, name) for module, names in NAMES.items() for name in names.split()]
 THERE = [(module, name) for module, name in ALL if f"{module}.{name}" not in WITHOUT_COUNTERPART]

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from rpcservice.compat.nameko._elsewhere import homes_of, take
+from rpcservice.compat.nameko._elsewhere import take
+from rpcservice.nameko_names import homes_of
 
 MODULES: Mapping[str, str] = {
     "nameko.cli.actions": "options of commands are click's, nameko.cli.click_options has nameko 3's",

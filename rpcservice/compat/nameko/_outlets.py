@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rpcservice.amqp.codec import Codecs
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, connection_key
+from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.link import LinkChannel, Message
 from rpcservice.amqp.options import OPTIONS, Publication, PublishOptions
 from rpcservice.amqp.sender import ConfirmedSender
-from rpcservice.amqp.topology import Declarations, declare, exchange_name, lasts
+from rpcservice.amqp.topology import declare, exchange_name, lasts, made_exchanges
 from rpcservice.core.context import current_worker
 from rpcservice.core.extension import Host
 
@@ -120,10 +121,12 @@ class ServiceOutlet:
         self._options = _Options(host.resource(Codecs))
         self._publish = host.around("publish", self._send)
         self._declared: tuple[Any, ...] = ()
+        self._made = {""}
 
     def declare(self, entities: list[Any]) -> None:
         """Have exchanges and queues declared whenever the connection is set up; call it in ``setup``."""
         self._declared = tuple(filter(lasts, entities))
+        self._made |= made_exchanges(entities)
 
         def declare_all(channel: LinkChannel) -> None:
             for entity in entities:
@@ -148,8 +151,12 @@ class ServiceOutlet:
     def _send(self, message: Message) -> None:
         assert isinstance(message, Publication)
         options = message.options
+        timeout = options.timeout
+        if message.exchange not in self._made:
+            may_wait = options.use_confirms and options.retries != 0
+            timeout = self._declarations.check(message.exchange, timeout, may_wait=may_wait)
         send = self._sender.publish if options.use_confirms else self._sender.post
-        send(message, options.timeout, retries=options.retries)
+        send(message, timeout, retries=options.retries)
 
 
 class RequestOutlet:

@@ -8,6 +8,7 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
+from rpcservice.compat.nameko import serialization
 from rpcservice.compat.nameko._config import config as global_config
 from rpcservice.compat.nameko._config import read_settings
 from rpcservice.compat.nameko._missing import missing_names
@@ -130,7 +131,7 @@ class ServiceContainer(container.ServiceContainer):
         hooks: Around-hooks.
 
     Raises:
-        ConfigurationError: The class has no usable name, or a setting is wrong.
+        ConfigurationError: The class has no usable name, a setting is wrong, or a serializer is not known.
     """
 
     stages: Sequence[Stage] = STAGES
@@ -149,12 +150,12 @@ class ServiceContainer(container.ServiceContainer):
         get_service_name(service_cls)
         if resources is None:
             resources, hooks = lent.get()
+        settings = read_settings(config)
+        self.serializer, self.accept = serialization.setup(settings)
         try:
-            super().__init__(service_cls, read_settings(config), resources=resources, hooks=hooks)
+            super().__init__(service_cls, settings, resources=resources, hooks=hooks)
         except DeclarationError as exc:
             raise ConfigurationError(str(exc)) from exc
-        self.serializer = self.config.serializer
-        self.accept = list(self.config.accept) or [self.serializer]
 
     @nameko_errors()
     def start(self) -> None:

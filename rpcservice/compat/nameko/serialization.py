@@ -40,9 +40,8 @@ def setup(config: Mapping[str, Any] | None = None) -> SerializationConfig:
     """
     given = global_config if config is None else config
     for name, description in (given.get(SERIALIZERS_CONFIG_KEY) or {}).items():
-        options = {key: value for key, value in description.items() if key not in ("encoder", "decoder")}
-        encoder, decoder = import_from_path(description["encoder"]), import_from_path(description["decoder"])
-        serialization.register(name, encoder=encoder, decoder=decoder, **options)
+        functions = {key: import_from_path(description[key]) for key in ("encoder", "decoder")}
+        serialization.register(name, **{"content_type": f"application/x-{name}", **description, **functions})
     serializer = given.get(SERIALIZER_CONFIG_KEY) or DEFAULT_SERIALIZER
     accept = list(given.get(ACCEPT_CONFIG_KEY) or [serializer])
     for name in (serializer, *accept):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rpcservice.compat.nameko import serialization
 from rpcservice.compat.nameko._config import OWN_SECTION, read_settings
 from rpcservice.compat.nameko.constants import AMQP_SSL_CONFIG_KEY, AMQP_URI_CONFIG_KEY
 from rpcservice.compat.nameko.exceptions import nameko_errors
@@ -27,6 +28,7 @@ def take_config(arguments: Sequence[Any], options: dict[str, Any]) -> tuple[Sett
     if config is None and others and isinstance(others[0], Mapping) and AMQP_URI_CONFIG_KEY in others[0]:
         config = others.pop(0)
     settings: Settings = read_settings(config)
+    serialization.setup(settings.raw)
     if "startup_timeout" not in (settings.raw.get(OWN_SECTION) or {}):
         settings = replace(settings, startup_timeout=BROKER_WAIT)
     ssl = options.pop("ssl", None)
