@@ -68,12 +68,14 @@ class Settings:
     max_workers: int = 10
     parent_calls_tracked: int = 10
     rpc_timeout: float | None = 60
+    clock_skew: float = 2
     publish_timeout: float = 30
     publish_buffer: int = 10_000
     max_message_size: int = 16 * MEBIBYTE
     send_traceback: bool = False
     startup_timeout: float | None = 60
     shutdown_timeout: float = 30
+    blocked_loop_warning: float = 1
     web_server_address: str = "0.0.0.0:8000"
     health_address: str | None = None
     http_max_header_size: int = 32 * 1024
@@ -134,12 +136,20 @@ KEYS: tuple[Key, ...] = (
     Key("max_workers", integer(1), "Calls that one service carries out at a time."),
     Key("parent_calls_tracked", integer(0), "Length of the call stack that travels with a call."),
     Key("rpc_timeout", optional(seconds()), "How long an RPC call may take; null waits for ever."),
+    Key(
+        "clock_skew", seconds(allow_zero=True), "By how much the clocks of hosts may differ; a request may be so late."
+    ),
     Key("publish_timeout", seconds(), "How long an event waits for the broker's confirm."),
     Key("publish_buffer", integer(1), "Messages that may wait for a confirm, or for the broker to come back."),
     Key("max_message_size", integer(1), "The largest body of a message, in bytes."),
     Key("send_traceback", BOOLEAN, "Send the traceback of an error to the RPC caller."),
     Key("startup_timeout", optional(seconds()), "How long the start waits for the broker; null waits for ever."),
     Key("shutdown_timeout", seconds(allow_zero=True), "How long running calls may take to finish at a stop."),
+    Key(
+        "blocked_loop_warning",
+        seconds(allow_zero=True),
+        "How long code may block the rest before its stack is logged; 0: never.",
+    ),
     Key("WEB_SERVER_ADDRESS", ADDRESS, "Where HTTP is served; port 0 takes a free one."),
     Key("health_address", optional(ADDRESS), "Where GET /health is served by a process without web entrypoints."),
     Key("http_max_header_size", integer(256), "The largest header of an HTTP request, in bytes."),

@@ -1,11 +1,12 @@
 """ServiceRpc and ClusterRpc, the dependencies that call other services, and what they inject."""
 
 from collections.abc import Mapping
+from time import time
 from typing import Any, Protocol, Self
 
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.link import Message
-from rpcservice.amqp.message import check_timeout
+from rpcservice.amqp.message import DEADLINE, check_timeout, time_left
 from rpcservice.amqp.options import PublishOptions
 from rpcservice.amqp.replies import ReplyListener, RpcCall
 from rpcservice.core.context import WorkerContext
@@ -99,6 +100,7 @@ class ClusterRpc(DependencyProvider):
         key = connection_key(self.host.config, uri=self._uri, ssl=self._ssl, login_method=self._login_method)
         self.replies = self.host.resource(ReplyListener, key)
         self.exchange = self.host.config.rpc_exchange
+        self._skew = self.host.config.clock_skew
         self.options = self.make_options({})
         self.publish = self.host.around("publish", self._publish)
 
@@ -119,9 +121,15 @@ class ClusterRpc(DependencyProvider):
         self, ctx: WorkerContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: RpcOptions
     ) -> RpcCall:
         """Send a request; gives the call, to be waited for."""
+        deadline = ctx.deadline
+        timeout = options.timeout if deadline is None else time_left(deadline, options.timeout, self._skew)
         message = options.message(self.exchange, routing_key, {"args": args, "kwargs": kwargs}, ctx.context_data)
         message.properties["correlation_id"] = message.properties["message_id"]
-        message.timeout = options.timeout
+        message.timeout = timeout
+        if timeout is not None:
+            until = time() + timeout
+            # What is allowed for clocks that differ must not add up from call to call.
+            message.properties["headers"][DEADLINE] = int(1000 * (until if deadline is None else min(until, deadline)))
         call: RpcCall = self.publish(message)
         return call
 

@@ -2,16 +2,25 @@
 
 from collections.abc import Mapping
 from math import inf
+from time import time
 from typing import Any
 
 from rpcservice.amqp.codec import Codec
 from rpcservice.amqp.link import Properties
-from rpcservice.errors import IncorrectSignature, MalformedRequest, MessageTooLarge, UnserializableValueError
+from rpcservice.errors import (
+    DeadlineExceeded,
+    IncorrectSignature,
+    MalformedRequest,
+    MessageTooLarge,
+    UnserializableValueError,
+)
 
 APP_ID = "rpcservice"
 """Everything that this package originates carries it as ``app_id``."""
 HEADER_PREFIX = "nameko."
-_NO_CONTEXT = ("rpcservice-", "x-death")
+_NO_CONTEXT = ("rpcservice-", "x-death", "x-first-death-", "x-last-death-")
+DEADLINE = "rpcservice-deadline"
+"""The header of a request that says until when somebody waits for its reply, in milliseconds since 1970."""
 PERSISTENT, TRANSIENT = 2, 1
 _DELIVERY_MODES = {"persistent": PERSISTENT, "transient": TRANSIENT}
 LONGEST_EXPIRATION = 315_360_000
@@ -110,6 +119,37 @@ def context_from_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
         if not key.startswith(_NO_CONTEXT):
             context[key] = value
     return context
+
+
+def deadline_of(headers: Mapping[str, Any]) -> float | None:
+    """Give until when somebody waits for the reply to a request, in seconds since 1970; None where nobody says.
+
+    Read by its bare name and of requests alone: nameko sends what it does not know on with its own prefix, also in
+    events that are handled much later.
+    """
+    milliseconds = headers.get(DEADLINE)
+    return milliseconds / 1000 if type(milliseconds) is int else None
+
+
+def time_left(deadline: float | None, timeout: float | None, skew: float) -> float | None:
+    """Give the seconds that a call may take which is made on behalf of a request; None is without end.
+
+    Args:
+        deadline: That of the request, in seconds since 1970.
+        timeout: Seconds that the call may take by itself.
+        skew: Seconds by which the clocks of two hosts may differ.
+
+    Raises:
+        DeadlineExceeded: There is no time left.
+    """
+    if deadline is None:
+        return timeout
+    left = deadline + skew - time()
+    if left <= 0:
+        raise DeadlineExceeded(
+            f"nothing was sent: whoever waits for the request that this call is for gave up {-left:.3g} s ago", -left
+        )
+    return left if timeout is None or left < timeout else timeout
 
 
 def request_arguments(payload: object) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -22,7 +22,9 @@ from rpcservice.amqp.message import (
     properties_for,
 )
 from rpcservice.amqp.topology import Declarable, check_declarables, exchange_name
+from rpcservice.amqp.waiting import check_delay
 from rpcservice.core.context import new_id
+from rpcservice.core.retry import Retry
 
 _POLICY = frozenset(("interval_max", "interval_start", "interval_step", "max_retries"))
 
@@ -43,15 +45,17 @@ def retry_limit(retry: Any, policy: Any) -> int | None:
     The pauses of a policy have no meaning here: the connection of the process comes back for all at once.
 
     Args:
-        retry: False is never.
+        retry: False is never; of a Retry the number of attempts counts.
         policy: kombu's ``retry_policy``, a mapping with ``max_retries``; None is without bound.
 
     Raises:
         TypeError: They are something else.
         ValueError: ``max_retries`` is no such number.
     """
+    if isinstance(retry, Retry):
+        return retry.max_attempts - 1
     if not isinstance(retry, bool | None):
-        raise TypeError(f"retry={retry!r}: give True or False")
+        raise TypeError(f"retry={retry!r}: give True, False or Retry(...)")
     if policy is not None and not (isinstance(policy, Mapping) and set(policy) <= _POLICY):
         raise TypeError(f"retry_policy={policy!r}: give a mapping with some of {', '.join(sorted(_POLICY))}")
     limit = (policy or {}).get("max_retries")
@@ -79,6 +83,7 @@ class PublishOptions:
         codec: The serializer.
         compression: How bodies are compressed; None leaves them as they are.
         declare: Exchanges and queues to be declared first.
+        delay: Seconds that messages wait in the broker before they go to the exchange; None is not at all.
         exchange: The exchange's name.
         headers: Fixed headers; those of the context data win over them.
         mandatory: A message that no queue takes is an error.
@@ -105,6 +110,7 @@ class PublishOptions:
         self.codec: Codec = codecs.default
         self.compression: Compression | None = None
         self.declare: tuple[Declarable, ...] = ()
+        self.delay: float | None = None
         self.exchange = self.routing_key = ""
         self.headers: Mapping[str, Any] = {}
         self.mandatory = False
@@ -137,6 +143,10 @@ class PublishOptions:
                 self.properties[name] = _DEFAULTS[name]
             else:
                 self.properties.pop(name, None)
+        if self.delay is not None and "expiration" in self.properties:
+            raise TypeError(
+                "delay and expiration: the broker forgets how long a message may live while it waits; give one"
+            )
 
     def _set_serializer(self, name: str | None) -> None:
         self._serializer = name
@@ -198,6 +208,9 @@ class PublishOptions:
     def _set_timeout(self, timeout: float | None) -> None:
         # None is another time here, so that a time without end is a very long one.
         self.timeout = LONGEST_WAIT if timeout == inf else check_timeout(timeout, "for publish_timeout")
+
+    def _set_delay(self, delay: float | None) -> None:
+        self.delay = check_delay(delay)
 
     def _set_transport_options(self, options: Any) -> None:
         if options:
@@ -266,6 +279,7 @@ _SETTERS: dict[str, Callable[[PublishOptions, Any], None]] = {
     "content_encoding": PublishOptions._set_content_encoding,
     "content_type": PublishOptions._set_content_type,
     "declare": PublishOptions._set_declare,
+    "delay": PublishOptions._set_delay,
     "exchange": PublishOptions._set_exchange,
     "extra_headers": PublishOptions._set_extra_headers,
     "headers": PublishOptions._set_headers,

@@ -2,19 +2,24 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
+from time import time
 from typing import Any
 
 from rpcservice.amqp.codec import Codec, Codecs
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
+from rpcservice.amqp.deadletters import Route
+from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
-from rpcservice.amqp.message import context_from_headers, request_arguments
+from rpcservice.amqp.message import context_from_headers, deadline_of, request_arguments
 from rpcservice.amqp.responder import Responder
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.extension import Host
 from rpcservice.core.resource import Resource
-from rpcservice.errors import BadRequest, MethodNotFound
+from rpcservice.core.retry import Retry, as_retry
+from rpcservice.errors import BadRequest, DeadlineExceeded, MethodNotFound
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +45,9 @@ class RpcConsumer(Resource):
 
     def add(self, entrypoint: "Rpc") -> None:
         """Take in a method; the first one brings the queue."""
+        entrypoint.failures = Failures(
+            entrypoint, connection_key(self.config), entrypoint.retry, entrypoint.keeps_dead_letters
+        )
         if self._host is None:
             self._host = host = entrypoint.host
             self._send = host.around("publish", self.responder.send)
@@ -54,6 +62,8 @@ class RpcConsumer(Resource):
         channel.declare_exchange(exchange, "topic", durable=True)
         channel.declare_queue(queue, durable=True)
         channel.bind_queue(queue, exchange, f"{self.key}.*")
+        for entrypoint in self.methods.values():
+            entrypoint.failures.declare(channel, queue)
         return queue
 
     def begin(self) -> None:
@@ -88,10 +98,19 @@ class RpcConsumer(Resource):
             entrypoint.receive_delivery(request, self._codecs)
         except BadRequest as exc:
             _log.warning("request %s: %s", request.routing_key, exc)
-            self.refuse(request, exc)
+            self._turn_away(request, exc)
         except Exception as exc:
             _log.exception("request %s could not be taken in", request.routing_key)
-            self.refuse(request, exc)
+            self._turn_away(request, exc)
+
+    def _turn_away(self, request: Delivery, error: Exception) -> None:
+        """Answer a request that gets no worker, and keep it where its method keeps dead letters."""
+        entrypoint = self.methods.get(request.routing_key.rpartition(".")[2])
+        if entrypoint is None:
+            self.refuse(request, error)
+        else:
+            way_back = Route(request.exchange, request.routing_key)
+            entrypoint.failures.bury_later(request, error, way_back, partial(self.refuse, request, error))
 
     def refuse(self, request: Delivery, error: Exception) -> None:
         """Answer a request that gets no worker."""
@@ -134,9 +153,27 @@ class RpcConsumer(Resource):
 
 
 class Rpc(Entrypoint):
-    """Answers RPC calls with its method; use it as the decorator ``@rpc``."""
+    """Answers RPC calls with its method; use it as the decorator ``@rpc``.
+
+    Args:
+        retry: A :class:`~rpcservice.Retry`: how often a request is tried again when the method raises, and after which
+            pauses, for which it waits in the broker and its caller for the reply; not past the caller's time-out. True
+            is the usual one.
+        dead_letter: Keep a request in ``rpc-<service>.dead``, beside the error that its caller gets, when it was tried
+            for the last time or cannot be decoded.
+        options: As for every entrypoint.
+    """
 
     stop_phase = "serving"
+    failures: Failures
+    """What becomes of requests that could not be carried out; set when the entrypoint joins the request queue."""
+    retry: Retry | None = None
+    keeps_dead_letters = False
+
+    def __init__(self, *, retry: Any = None, dead_letter: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.retry = as_retry(retry)
+        self.keeps_dead_letters = keeps_dead_letters(dead_letter, None)
 
     def setup(self) -> None:
         """Join the service's request queue."""
@@ -170,8 +207,27 @@ class Rpc(Entrypoint):
         """Encode the outcome in the request's own serializer."""
         ctx.reply = self._consumer.responder.encode(ctx.message, ctx.result, ctx.error)
 
+    def deadline(self, ctx: WorkerContext) -> float | None:
+        """Give until when the caller waits for the reply."""
+        return None if ctx.message is None else deadline_of(ctx.message.headers)
+
+    def refusal(self, ctx: WorkerContext) -> Exception | None:
+        """Give why a request is not to be carried out any more: nobody waits for the reply."""
+        deadline = self.deadline(ctx)
+        late = 0 if deadline is None else time() - deadline
+        if late <= self.host.config.clock_skew:
+            return None
+        return DeadlineExceeded(f"{ctx.entrypoint.describe()} was not run: its caller gave up {late:.3g} s ago", late)
+
     def settle(self, ctx: WorkerContext) -> None:
         """Send the reply, then ack the request; a reply that cannot be sent gives way to the error."""
+        request, error = ctx.message, ctx.error
+        if error is not None:
+            # By the exchange that requests go to, so that any instance of the service can take it.
+            way_back = Route(request.exchange, request.routing_key)
+            if self.failures.try_again(request, error, way_back, deadline_of(request.headers)):
+                return
+            self.failures.bury(request, error, way_back)
         try:
             self._consumer.answer(ctx.message, *ctx.reply)
         except Exception as exc:

@@ -117,6 +117,11 @@ class WorkerContext:
         return self.container.service_name
 
     @property
+    def deadline(self) -> float | None:
+        """Until when somebody waits for the outcome, in seconds since 1970; None where nobody says."""
+        return self.entrypoint.deadline(self)
+
+    @property
     def data(self) -> dict[str, Any]:
         """What came with the call, without the call stack."""
         return {key: value for key, value in self.context_data.items() if key != CALL_ID_STACK}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.extension import Extension
-from rpcservice.errors import DeclarationError, IncorrectSignature
+from rpcservice.errors import DeclarationError, IncorrectSignature, Reject, Requeue
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,7 +105,18 @@ class Entrypoint(Extension):
 
     def is_expected(self, error: BaseException) -> bool:
         """Say whether an exception is part of the method's contract, so that it is a warning in the log."""
-        return isinstance(error, self.expected_exceptions)
+        return isinstance(error, (*self.expected_exceptions, Reject, Requeue))
+
+    def deadline(self, ctx: WorkerContext) -> float | None:
+        """Give until when somebody waits for the outcome of a call, in seconds since 1970; None where nobody says."""
+        return None
+
+    def refusal(self, ctx: WorkerContext) -> Exception | None:
+        """Called when a worker takes up a call, which may have waited for one.
+
+        Gives why it is not to be run any more, which becomes its outcome, without the method and without hooks.
+        """
+        return None
 
     def encode(self, ctx: WorkerContext) -> None:
         """Called when the method has ended: turn ``ctx.result`` or ``ctx.error`` into ``ctx.reply``.

@@ -3,7 +3,9 @@
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from time import monotonic
+from types import FrameType
 from typing import Any
 
 from rpcservice.core.context import WorkerContext, current_worker
@@ -102,6 +104,8 @@ def tear_down(plan: WorkerPlan, ctx: WorkerContext) -> None:
             _log.exception("worker_teardown failed after %s", ctx.call_id)
 
 
+_ANSWERS: tuple[Stage, ...] = (encode, settle)
+"""What a call is taken through that is not to be run any more."""
 DEFAULT_STAGES: tuple[Stage, ...] = (inject, set_up, call, encode, hand_result, settle, tear_down)
 
 
@@ -113,7 +117,10 @@ def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
     """
     token = current_worker.set(ctx)
     try:
-        for stage in plan.stages:
+        refusal = ctx.entrypoint.refusal(ctx)
+        if refusal is not None:
+            _record(ctx, refusal)
+        for stage in plan.stages if refusal is None else _ANSWERS:
             try:
                 stage(plan, ctx)
             except BaseException as exc:
@@ -137,6 +144,17 @@ def run_worker_told(plan: WorkerPlan, ctx: WorkerContext) -> None:
         run_worker(plan, ctx)
     finally:
         _log.debug("ran worker %s in %.3fs", ctx.call_id, monotonic() - begin)
+
+
+def who_runs(stack: Sequence[FrameType]) -> tuple[str, Context]:
+    """Say which worker's code a stack is, the innermost frame first, and give the context variables to log it with."""
+    context = Context()
+    for frame in stack:
+        if frame.f_code is run_worker.__code__:
+            ctx: WorkerContext = frame.f_locals["ctx"]
+            context.run(current_worker.set, ctx)
+            return f"the worker of {ctx.call_id}", context
+    return "code outside of workers", context
 
 
 def choose_run() -> Callable[[WorkerPlan, WorkerContext], None]:

@@ -19,7 +19,10 @@ class CallContext:
 
     Attributes:
         data: The context data; what is changed in it travels with the calls that follow.
+        deadline: There is none beside the time-out of each call.
     """
+
+    deadline: float | None = None
 
     def __init__(self, prefix: str, data: Mapping[str, Any] | None, calls_tracked: int) -> None:
         self._prefix = prefix

@@ -1,0 +1,111 @@
+"""Dead letters: what could not be handled, in a queue beside the one that it came from, with what is known of it."""
+
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from rpcservice.amqp.link import Delivery, LinkChannel, Message
+from rpcservice.amqp.waiting import travelling
+from rpcservice.core.faults import safe_text
+
+SUFFIX = ".dead"
+OWN_PREFIX = "rpcservice-"
+ATTEMPTS = f"{OWN_PREFIX}attempts"
+"""How often a message was tried, as a table with the queue's name, for other queues count anew."""
+ORIGIN_EXCHANGE, ORIGIN_KEY = f"{OWN_PREFIX}exchange", f"{OWN_PREFIX}routing-key"
+"""Where a message was published first, which its way back hides."""
+QUEUE = f"{OWN_PREFIX}queue"
+ERROR, TRACEBACK = f"{OWN_PREFIX}error", f"{OWN_PREFIX}traceback"
+SERVICE, METHOD = f"{OWN_PREFIX}service", f"{OWN_PREFIX}method"
+TIME = f"{OWN_PREFIX}failed-at"
+WAY_BACK = f"{OWN_PREFIX}return"
+_LONGEST_ERROR, _LONGEST_TRACEBACK = 2000, 16_000
+"""Characters: all headers of a message have to fit into one frame, of which most brokers take 128 KiB."""
+
+
+class Route(NamedTuple):
+    """Where something is published."""
+
+    exchange: str
+    routing_key: str
+
+
+def dead_letter_queue(queue: str) -> str:
+    """Give the name of the queue in which the dead letters of another one are."""
+    return f"{queue}{SUFFIX}"
+
+
+def declare_dead_letters(channel: LinkChannel, queue: str) -> None:
+    """Declare the queue for the dead letters of another one."""
+    channel.declare_queue(dead_letter_queue(queue), durable=True)
+
+
+def attempts_of(headers: Mapping[str, Any], queue: str) -> int:
+    """Give how often a message has been tried by the consumers of a queue, before now."""
+    counts = headers.get(ATTEMPTS)
+    count = counts.get(queue) if isinstance(counts, Mapping) else None
+    return count if type(count) is int and count > 0 else 0
+
+
+def origin(delivery: Delivery) -> Route:
+    """Give where a message was published first."""
+    headers = delivery.headers
+    exchange, routing_key = headers.get(ORIGIN_EXCHANGE), headers.get(ORIGIN_KEY)
+    if isinstance(exchange, str) and isinstance(routing_key, str):
+        return Route(exchange, routing_key)
+    return Route(delivery.exchange, delivery.routing_key)
+
+
+def restore_origin(delivery: Delivery) -> None:
+    """Have a message that has come back say the exchange and the routing key that it was published with first."""
+    delivery.exchange, delivery.routing_key = origin(delivery)
+
+
+def again(delivery: Delivery, queue: str, way_back: Route, attempts: int) -> Message:
+    """Give a message that is to come back to the queue where it failed, with the count of its attempts."""
+    exchange, routing_key = origin(delivery)
+    headers = {ATTEMPTS: {queue: attempts}, ORIGIN_EXCHANGE: exchange, ORIGIN_KEY: routing_key}
+    return Message(*way_back, delivery.body, travelling(delivery.properties, headers))
+
+
+def dead_letter(
+    delivery: Delivery, queue: str, way_back: Route, attempts: int, error: BaseException, service: str, method: str
+) -> Message:
+    """Give a message for the dead letters: its body as it came, and in its headers what happened to it."""
+    exchange, routing_key = origin(delivery)
+    headers = {
+        ATTEMPTS: {queue: attempts},
+        ORIGIN_EXCHANGE: exchange,
+        ORIGIN_KEY: routing_key,
+        QUEUE: queue,
+        WAY_BACK: way_back._asdict(),
+        ERROR: f"{type(error).__name__}: {safe_text(error)}"[:_LONGEST_ERROR],
+        TRACEBACK: "".join(traceback.format_exception(error))[-_LONGEST_TRACEBACK:],
+        SERVICE: service,
+        METHOD: method,
+        TIME: datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    properties = travelling(delivery.properties, headers)
+    return Message("", dead_letter_queue(queue), delivery.body, properties, mandatory=True)
+
+
+def lighter(letter: Message) -> Message:
+    """Give a dead letter whose headers did not fit into a frame with our own alone, and without the traceback."""
+    ours = {name: value for name, value in letter.headers.items() if name.startswith(OWN_PREFIX) and name != TRACEBACK}
+    properties = {**letter.properties, "headers": ours}
+    return Message(letter.exchange, letter.routing_key, letter.body, properties, mandatory=True)
+
+
+def revived(letter: Delivery) -> Message | None:
+    """Give the message that a dead letter was, for the queue that it came from; None where that is not known."""
+    way_back = letter.headers.get(WAY_BACK)
+    if not isinstance(way_back, Mapping):
+        return None
+    exchange, routing_key = way_back.get("exchange"), way_back.get("routing_key")
+    if not (isinstance(exchange, str) and isinstance(routing_key, str)):
+        return None
+    was_origin = {name: letter.headers[name] for name in (ORIGIN_EXCHANGE, ORIGIN_KEY) if name in letter.headers}
+    headers = {name: value for name, value in letter.headers.items() if not name.startswith(OWN_PREFIX)}
+    properties = travelling({**letter.properties, "headers": headers}, was_origin)
+    return Message(exchange, routing_key, letter.body, properties, mandatory=True)

@@ -1,0 +1,176 @@
+"""Failures: what becomes of messages that could not be handled: they come again later, or go to the dead letters."""
+
+import logging
+from collections.abc import Callable
+from time import time
+from typing import Any
+
+from rpcservice.amqp.connection import ConnectionKey, pauses, publishing_key
+from rpcservice.amqp.deadletters import (
+    Route,
+    again,
+    attempts_of,
+    dead_letter,
+    dead_letter_queue,
+    declare_dead_letters,
+    lighter,
+)
+from rpcservice.amqp.link import Delivery, LinkChannel
+from rpcservice.amqp.sender import ConfirmedSender
+from rpcservice.amqp.waiting import WAIT_EXCHANGE, WaitQueues
+from rpcservice.core.entrypoint import Entrypoint
+from rpcservice.core.faults import safe_text
+from rpcservice.core.retry import Retry
+from rpcservice.errors import BrokerError, DeclarationError, MessageTooLarge, Requeue, UndeliverableMessage
+
+_log = logging.getLogger(__name__)
+
+
+def keeps_dead_letters(given: Any, retry: Retry | None) -> bool:
+    """Say whether an option ``dead_letter=`` asks for dead letters; None is true where there is a retry.
+
+    Raises:
+        DeclarationError: It is something else.
+    """
+    if not isinstance(given, bool | None):
+        raise DeclarationError(f"dead_letter={given!r}: give True, False or None")
+    return retry is not None if given is None else given
+
+
+class Failures:
+    """What becomes of the messages of one entrypoint that could not be handled.
+
+    Args:
+        entrypoint: The bound entrypoint.
+        key: The key of the connection that it consumes on.
+        retry: How often they are tried again; None is never, unless the method asks for it by ``Requeue``.
+        dead_letters: Whether they are kept after the last attempt.
+
+    Attributes:
+        queue: The name of the queue, known when it has been declared.
+    """
+
+    def __init__(self, entrypoint: Entrypoint, key: ConnectionKey, retry: Retry | None, dead_letters: bool) -> None:
+        host = entrypoint.host
+        publishing = publishing_key(key, host.config)
+        self._sender = host.resource(ConfirmedSender, publishing)
+        self._waits = host.resource(WaitQueues, publishing)
+        self._backend = host.backend
+        self._service = host.service_name
+        self._method = entrypoint.method_name
+        self._retry = retry
+        self._has_dead_letters = dead_letters
+        self.queue = ""
+
+    def declare(self, channel: LinkChannel, queue: str) -> None:
+        """Declare what failures need, so that a broker that does not allow it says so at the start."""
+        self.queue = queue
+        if self._retry is not None:
+            channel.declare_exchange(WAIT_EXCHANGE, "headers", durable=True)
+        if self._has_dead_letters:
+            declare_dead_letters(channel, queue)
+
+    def try_again(
+        self, delivery: Delivery, error: BaseException, way_back: Route, deadline: float | None = None
+    ) -> bool:
+        """Have a message come back later, if that is wanted; then it is acknowledged.
+
+        Args:
+            delivery: The message.
+            error: Why it could not be handled.
+            way_back: Where it is to be published then.
+            deadline: Until when somebody waits for the outcome, in seconds since 1970.
+
+        Gives False when this was the last attempt.
+        """
+        retry, attempts = self._retry, attempts_of(delivery.headers, self.queue) + 1
+        if isinstance(error, Requeue):
+            if retry is None and not error.delay:
+                delivery.reject(requeue=True)
+                return True
+            if retry is not None and attempts >= retry.max_attempts:
+                return False
+            pause = error.delay
+        elif retry is not None and retry.allows(error, attempts):
+            pause = retry.pause(attempts)
+        else:
+            return False
+        if deadline is not None and time() + pause > deadline:
+            return False
+        limit = f" of {retry.max_attempts}" if retry is not None else ""
+        _log.warning("%s: attempt %d%s: %s; again in %.3g s", self, attempts, limit, _summary(error), pause)
+        message = again(delivery, self.queue, way_back, attempts)
+        try:
+            self._hand_over(delivery, lambda: self._waits.send(message, pause, retries=0))
+        except MessageTooLarge as exc:
+            _log.error("%s cannot be tried again: %s", self, exc)
+            return False
+        delivery.ack()
+        return True
+
+    def bury(self, delivery: Delivery, error: BaseException, way_back: Route) -> bool:
+        """Put a message with the dead letters, if there are any for it; it is not acknowledged here.
+
+        Gives False where there are none.
+        """
+        if not self._has_dead_letters:
+            return False
+        attempts = attempts_of(delivery.headers, self.queue) + 1
+        letter = dead_letter(delivery, self.queue, way_back, attempts, error, self._service, self._method)
+        send = self._sender.publish
+        try:
+            is_kept = self._hand_over(delivery, lambda: send(letter, retries=0))
+        except MessageTooLarge:
+            light = lighter(letter)
+            is_kept = self._hand_over(delivery, lambda: send(light, retries=0))
+        if is_kept:
+            kept_in = dead_letter_queue(self.queue)
+            _log.error("%s: given up after attempt %d, and put into %s: %s", self, attempts, kept_in, _summary(error))
+        return True
+
+    def bury_later(self, delivery: Delivery, error: BaseException, way_back: Route, done: Callable[[], Any]) -> None:
+        """Do as :meth:`bury` for who must not wait, and call ``done`` when the message may be acknowledged."""
+        if not self._has_dead_letters:
+            done()
+            return
+
+        def bury() -> None:
+            self.bury(delivery, error, way_back)
+            done()
+
+        self._backend.spawn(bury)
+
+    def _hand_over(self, delivery: Delivery, send: Callable[[], None]) -> bool:
+        """Send until the broker has it; False when it takes the delivery itself back and gives it to somebody else.
+
+        Raises:
+            MessageTooLarge: The headers do not fit into a frame.
+        """
+        for pause in pauses():
+            if not delivery.channel.is_open:
+                break
+            try:
+                send()
+                return True
+            except MessageTooLarge:
+                raise
+            except BrokerError as exc:
+                _log.warning("%s: its message cannot be kept yet: %s; trying again in %g s", self, exc, pause)
+                if isinstance(exc, UndeliverableMessage):
+                    self._declare_again(delivery)
+                self._backend.sleep(pause)
+        _log.warning("%s: the connection broke, so the broker gives its message to somebody again", self)
+        return False
+
+    def _declare_again(self, delivery: Delivery) -> None:
+        try:
+            declare_dead_letters(delivery.channel, self.queue)
+        except BrokerError as exc:
+            _log.error("the queue %s cannot be declared: %s", dead_letter_queue(self.queue), exc)
+
+    def __str__(self) -> str:
+        return f"{self._service}.{self._method}"
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {safe_text(error)}"

@@ -1,0 +1,164 @@
+"""Wait queues: what is to reach an exchange later waits in the broker, and so outlives every process.
+
+RabbitMQ looks at the time to live of a message only when it is at the head of its queue, so each delay has a queue of
+its own, whose messages all wait for the same time and are then dead-lettered to their exchange under their own routing
+key. There is one queue for each delay and exchange, for all services on the broker; it goes when nobody has used it for
+long. https://www.rabbitmq.com/docs/ttl, https://www.rabbitmq.com/docs/dlx
+"""
+
+import logging
+from math import ceil, inf
+from time import monotonic
+from typing import Any, NamedTuple
+
+from rpcservice.amqp.connection import AmqpConnection, ConnectionKey
+from rpcservice.amqp.link import LinkChannel, Message, Properties
+from rpcservice.amqp.managedchannel import ManagedChannel
+from rpcservice.amqp.sender import MARK, ConfirmedSender
+from rpcservice.core.context import new_id
+from rpcservice.core.resource import Resource
+from rpcservice.errors import UndeliverableMessage
+
+WAIT_EXCHANGE = "rpcservice.wait"
+WAIT_HEADER = "rpcservice-wait"
+"""By which the exchange chooses the queue; the routing key is the one under which the message is to arrive."""
+LONGEST_DELAY = 2_000_000.0
+"""Seconds, 23 days: RabbitMQ counts the life of a queue in 32 bits of milliseconds."""
+RENEWAL = 60.0
+"""Seconds after which a wait queue is declared again before it is used: publishing does not renew its life."""
+SPARE_LIFE = 600.0
+"""Seconds that a wait queue lives longer than twice its delay, so that none goes with what waits in it."""
+_SHORTEST = 10
+_LOST_ON_THE_WAY = ("CC", "BCC", "x-death")
+
+_log = logging.getLogger(__name__)
+
+
+class Wait(NamedTuple):
+    """How long, and for which exchange.
+
+    Attributes:
+        milliseconds: The time.
+        exchange: Where the message goes then; the empty name is the default exchange.
+    """
+
+    milliseconds: int
+    exchange: str
+
+    @property
+    def queue(self) -> str:
+        """The name of the wait queue, which also is what its binding asks for."""
+        return f"{WAIT_EXCHANGE}.{self.milliseconds}.{self.exchange or 'default'}"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the queue is declared with."""
+        return {
+            "x-message-ttl": self.milliseconds,
+            "x-dead-letter-exchange": self.exchange,
+            "x-expires": 2 * self.milliseconds + int(SPARE_LIFE * 1000),
+        }
+
+
+def check_delay(delay: Any) -> float | None:
+    """Give a delay in seconds back; None, and 0, are none.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative, or longer than the broker can wait.
+    """
+    if delay is None:
+        return None
+    if isinstance(delay, bool) or not isinstance(delay, int | float):
+        raise TypeError(f"delay={delay!r}: give a number of seconds, or None")
+    if not 0 <= delay <= LONGEST_DELAY:
+        raise ValueError(f"delay={delay!r}: give seconds from 0 to {LONGEST_DELAY:g}, which are 23 days")
+    return delay or None
+
+
+def rounded(seconds: float) -> int:
+    """Give a delay in milliseconds with two digits that count, never shorter than asked for."""
+    milliseconds = max(_SHORTEST, ceil(round(seconds * 1000, 3)))
+    step: int = 10 ** max(0, len(str(milliseconds)) - 2)
+    return -(-milliseconds // step) * step
+
+
+def travelling(properties: Properties, headers: dict[str, Any]) -> Properties:
+    """Give properties with which a message can be published again: by us, and to one queue.
+
+    The broker checks ``user_id`` against our own login, would route by ``CC`` and ``BCC`` once more, and drops a
+    message that seems to go in circles by its ``x-death``. An expiration would end the wait early.
+    """
+    kept = {
+        name: value
+        for name, value in {**(properties.get("headers") or {}), **headers}.items()
+        if name not in _LOST_ON_THE_WAY and not name.startswith(("x-first-death-", "x-last-death-"))
+    }
+    changed = {**properties, "headers": kept}
+    changed.pop("user_id", None)
+    changed.pop("expiration", None)
+    return changed
+
+
+class WaitQueues(Resource):
+    """Sends messages that are to arrive later; its key is the key of the connection that it publishes on."""
+
+    key: ConnectionKey
+
+    def setup(self) -> None:
+        """Ask for a sender with confirms; a channel for the queues is opened when one is first needed."""
+        self.connection = self.resources.get(AmqpConnection, self.key)
+        self._sender = self.resources.get(ConfirmedSender, self.key)
+        self._lock = self.backend.lock()
+        self._managed: ManagedChannel | None = None
+        self._declared_on: LinkChannel | None = None
+        self._declared: dict[Wait, float] = {}
+
+    def send(self, message: Message, delay: float, *, timeout: float | None = None, retries: int | None = None) -> None:
+        """Send a message so that it reaches its exchange later; gives control back when the broker has it.
+
+        Args:
+            message: The message, as it would be published at once; the broker does not say whether a queue takes it.
+            delay: Seconds, rounded up to two digits that count.
+            timeout: Seconds to wait for the broker; None is ``publish_timeout``.
+            retries: As for :meth:`ConfirmedSender.publish`.
+
+        Raises:
+            ConnectionLost: There is no connection, or it was lost, and ``retries`` is 0.
+            PublishTimeout: No confirm came in time.
+            PublishRejected: The broker refused it.
+            MessageTooLarge: It was not sent.
+        """
+        wait = Wait(rounded(delay), message.exchange)
+        seconds = self.config.publish_timeout if timeout is None else timeout
+        deadline = monotonic() + seconds
+        # A mark of its own: two queues may have failed with the same message, of one id, at the same time.
+        headers = {WAIT_HEADER: wait.queue, MARK: new_id()}
+        waiting = Message(
+            WAIT_EXCHANGE, message.routing_key, message.body, travelling(message.properties, headers), mandatory=True
+        )
+        self._ensure(wait, deadline)
+        try:
+            self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
+        except UndeliverableMessage:
+            _log.warning("the wait queue %s was deleted; it is declared again", wait.queue)
+            self._declared.pop(wait, None)
+            self._ensure(wait, deadline)
+            self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
+
+    def _ensure(self, wait: Wait, deadline: float) -> None:
+        """Have the queue declared, unless that was done a short while ago on this connection."""
+        with self._lock:
+            if self._managed is None:
+                managed = ManagedChannel(self.connection, "wait queues", on_open=lambda channel: None)
+                self._managed = self.connection.add_channel(managed)
+        channel = self._managed.wait(deadline)
+        with self._lock:
+            if channel is not self._declared_on:
+                self._declared_on, self._declared = channel, {}
+            if monotonic() - self._declared.get(wait, -inf) < RENEWAL:
+                return
+            channel.declare_exchange(WAIT_EXCHANGE, "headers", durable=True)
+            channel.declare_queue(wait.queue, durable=True, arguments=wait.arguments)
+            channel.bind_queue(wait.queue, WAIT_EXCHANGE, arguments={"x-match": "all", WAIT_HEADER: wait.queue})
+            self._declared[wait] = monotonic()
