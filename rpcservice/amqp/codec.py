@@ -1,5 +1,6 @@
 """Serializers: how values become bodies, and which content types are accepted."""
 
+import codecs
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from rpcservice.errors import ConfigError, MalformedRequest, MissingExtra, Unser
 RAW_TYPES = (None, "application/data", "application/text")
 """Content types of bodies that no serializer has made; kombu hands them on as they are."""
 _RAW_ENCODINGS = ("binary", "ascii-8bit")
+_SLOW_ENCODINGS = ("punycode", "idna")
+"""Of texts as long as a name: a megabyte of punycode takes minutes, in which nothing else runs."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,11 @@ def raw_codec(content_type: str, content_encoding: str = "utf-8") -> Codec:
         return value.encode(content_encoding)
 
     def loads(body: bytes) -> Any:
-        return body if content_encoding in _RAW_ENCODINGS else body.decode(content_encoding)
+        if content_encoding in _RAW_ENCODINGS:
+            return body
+        if codecs.lookup(content_encoding).name in _SLOW_ENCODINGS:
+            raise ValueError(f"content encoding {content_encoding!r} is not for bodies")
+        return body.decode(content_encoding)
 
     return Codec("raw", content_type, content_encoding, dumps, loads)
 
@@ -143,14 +150,14 @@ class Decoder:
     """Decodes the bodies of some content types.
 
     Args:
-        codecs: The serializers that are accepted.
+        accepted: The serializers that are accepted.
         raw_types: Content types of bodies that are handed on as they are: as texts, or as bytes where the message's
             ``content_encoding`` is binary.
         limit: The most bytes that a compressed body may hold.
     """
 
-    def __init__(self, codecs: Iterable[Codec], raw_types: Iterable[str | None], limit: int) -> None:
-        self.codecs: dict[str | None, Codec] = {codec.content_type: codec for codec in codecs}
+    def __init__(self, accepted: Iterable[Codec], raw_types: Iterable[str | None], limit: int) -> None:
+        self.codecs: dict[str | None, Codec] = {codec.content_type: codec for codec in accepted}
         self._raw_types = frozenset(raw_types)
         self._limit = limit
 
@@ -176,8 +183,18 @@ class Decoder:
     def _raw(self, content_type: str | None, properties: Mapping[str, Any]) -> Codec:
         if content_type not in self._raw_types:
             accepted = ", ".join(str(known) for known in self.codecs)
-            raise MalformedRequest(f"content type {content_type!r} is not accepted here, only: {accepted}")
+            raise MalformedRequest(
+                f"content type {content_type!r} is not accepted here, only: {accepted}{_how_to_accept(content_type)}"
+            )
         return raw_codec(str(content_type), str(properties.get("content_encoding") or "utf-8").lower())
+
+
+def _how_to_accept(content_type: Any) -> str:
+    name = serialization.registry.type_to_name.get(content_type) if isinstance(content_type, str) else None
+    if name is None:
+        return ""
+    danger = "; whoever may publish can then run code here" if name == "pickle" else ""
+    return f'; name "{name}" in ACCEPT to have it accepted{danger}'
 
 
 class Codecs(Resource):
@@ -238,15 +255,15 @@ class Codecs(Resource):
         Raises:
             ConfigError: One of them is not known.
         """
-        codecs = [*self._accepted.values()] if accept is None else []
+        accepted = [*self._accepted.values()] if accept is None else []
         raw_types = list(RAW_TYPES)
         for name in accept or ():
             known = self._name_of(name) if "/" in name else name
             if known is None:
                 raw_types.append(name)
             else:
-                codecs.append(self.named(known))
-        return Decoder(codecs, raw_types, self.config.max_message_size)
+                accepted.append(self.named(known))
+        return Decoder(accepted, raw_types, self.config.max_message_size)
 
     def _name_of(self, content_type: str) -> str | None:
         """Give the name of the serializer for a content type."""
