@@ -35,7 +35,7 @@ CORE = (
     "core.runner",
 )
 TRANSPORTS = ("amqp", "web", "timers")
-FRONT = ("reliability", "standalone", "aio", "testing", "compat", "migrate", "cli", "__main__", "")
+FRONT = ("nameko_names", "reliability", "standalone", "aio", "testing", "compat", "migrate", "cli", "__main__", "")
 LAYERS = (GROUND, (*CORE, "core"), TRANSPORTS, FRONT)
 
 # For wiring whole services, and no business of a transport.

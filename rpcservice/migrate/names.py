@@ -7,6 +7,8 @@ rpcservice does not have at all.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from rpcservice.nameko_names import BORROWERS, CONSTANTS, homes_of
+
 COMPAT = "rpcservice.compat"
 """Where nameko is to be found, as a module like any other, for names that have none of our own."""
 
@@ -131,7 +133,9 @@ _STAYS: Mapping[str, Mapping[str, str]] = {
     "nameko.exceptions": dict.fromkeys(
         ("deserialize", "get_module_path", "registry", "safe_for_serialization", "serialize"), _INNER
     ),
-    "nameko.rpc": dict.fromkeys(("RPC_REPLY_QUEUE_TEMPLATE", "RPC_REPLY_QUEUE_TTL", "get_rpc_exchange"), _AMQP),
+    "nameko.rpc": dict.fromkeys(
+        ("RESTRICTED_PUBLISHER_OPTIONS", "RPC_REPLY_QUEUE_TEMPLATE", "RPC_REPLY_QUEUE_TTL", "get_rpc_exchange"), _AMQP
+    ),
     "nameko.messaging": {"decode_from_headers": _HEADERS, "encode_to_headers": _HEADERS},
     "nameko.standalone.events": {"get_event_exchange": _AMQP},
     "nameko.amqp": {"get_connection": _AMQP, "get_producer": _AMQP, "verify_amqp_uri": _AMQP},
@@ -170,48 +174,16 @@ _STAYS: Mapping[str, Mapping[str, str]] = {
         "wait_for_call": "use rpcservice.testing.wait_for_call, which takes the object and the method's name",
         "wait_for_worker_idle": "use rpcservice.testing.entrypoint_waiter",
     },
-    "nameko.constants": dict.fromkeys(
-        (
-            "ACCEPT_CONFIG_KEY",
-            "AMQP_SSL_CONFIG_KEY",
-            "AMQP_URI_CONFIG_KEY",
-            "AUTH_TOKEN_CONTEXT_KEY",
-            "CALL_ID_STACK_CONTEXT_KEY",
-            "DEFAULT_AMQP_URI",
-            "DEFAULT_HEARTBEAT",
-            "DEFAULT_MAX_WORKERS",
-            "DEFAULT_PARENT_CALLS_TRACKED",
-            "DEFAULT_PREFETCH_COUNT",
-            "DEFAULT_RETRY_POLICY",
-            "DEFAULT_SERIALIZER",
-            "DEFAULT_TRANSPORT_OPTIONS",
-            "HEADER_PREFIX",
-            "HEARTBEAT_CONFIG_KEY",
-            "LANGUAGE_CONTEXT_KEY",
-            "LOGIN_METHOD_CONFIG_KEY",
-            "MAX_WORKERS_CONFIG_KEY",
-            "NON_PERSISTENT",
-            "PARENT_CALLS_CONFIG_KEY",
-            "PERSISTENT",
-            "PREFETCH_COUNT_CONFIG_KEY",
-            "RPC_EXCHANGE_CONFIG_KEY",
-            "SERIALIZERS_CONFIG_KEY",
-            "SERIALIZER_CONFIG_KEY",
-            "TRANSPORT_OPTIONS_CONFIG_KEY",
-            "USER_AGENT_CONTEXT_KEY",
-            "USER_ID_CONTEXT_KEY",
-            "WEB_SERVER_CONFIG_KEY",
-        ),
-        _CONSTANT,
-    ),
+    "nameko.constants": dict.fromkeys(CONSTANTS, _CONSTANT),
 }
 
 _SUBCLASS = "write an Entrypoint of your own, or go on with `rpcservice run --nameko`"
 _STUB = "calls are made through ServiceRpc, ClusterRpc or rpcservice.standalone"
 _WEBSOCKET = "use websocket_rpc, on_connect, on_disconnect and WebSocketHubProvider"
+_SERIALIZERS = "name serializers under SERIALIZERS in the configuration"
 _SERVER = "put middleware and headers into a proxy, or an around_worker hook"
 
-MISSING: Mapping[str, str] = {
+_MISSING: Mapping[str, str] = {
     "nameko.config": "there is no global configuration: a service declares rpcservice.Config(), an extension reads "
     "self.host.config, a program passes its mapping on",
     "nameko.rpc.Client": _STUB,
@@ -242,8 +214,8 @@ MISSING: Mapping[str, str] = {
     "nameko.standalone.rpc.ReplyListener": _STUB,
     "nameko.standalone.rpc.SingleThreadedReplyListener": "leave it out: one client serves any number of threads",
     "nameko.standalone.rpc.StandaloneProxyBase": _STUB,
-    "nameko.serialization.SerializationConfig": "name serializers under SERIALIZERS in the configuration",
-    "nameko.serialization.setup": "name serializers under SERIALIZERS in the configuration",
+    "nameko.serialization.SerializationConfig": _SERIALIZERS,
+    "nameko.serialization.setup": _SERIALIZERS,
     "nameko.amqp.consume.Consumer": _AMQP,
     "nameko.Config": "pass a mapping: there is no global configuration",
     "nameko.cli.main.env_var_constructor": _CLI,
@@ -261,6 +233,17 @@ MISSING: Mapping[str, str] = {
     "nameko.events.get_event_exchange": _AMQP,
     "nameko.testing.services.Once": "use rpcservice.testing.once",
     "nameko.testing.pytest": "remove it: rpcservice's pytest plugin is found by itself",
+}
+
+_BORROWED: Mapping[str, str] = {
+    f"{module}.{name}": f"{home}.{name}" for module in BORROWERS for name, home in homes_of(module).items()
+}
+"""Where the names that a module of nameko's only imports are at home, both by their dotted paths."""
+
+MISSING: Mapping[str, str] = {
+    **_MISSING,
+    **{path: _MISSING[home] for path, home in _BORROWED.items() if home in _MISSING},
+    **{path: _SERIALIZERS for path, home in _BORROWED.items() if home == "nameko.serialization"},
 }
 """Names that rpcservice does not have, with what to do instead."""
 
@@ -341,7 +324,12 @@ def _targets() -> Iterator[tuple[str, Target]]:
             yield f"{module}.{name}", Target(f"{COMPAT}.{module}", name, mend)
 
 
-TARGETS: Mapping[str, Target] = dict(_targets())
+_TARGETS: Mapping[str, Target] = dict(_targets())
+
+TARGETS: Mapping[str, Target] = {
+    **{path: _TARGETS[home] for path, home in _BORROWED.items() if home in _TARGETS},
+    **_TARGETS,
+}
 """Every name of nameko's that can be imported from rpcservice, by its dotted path."""
 
 

@@ -1,5 +1,8 @@
 """The public names of nameko 2.14.1 and 3.0.0rc11, by module; and those of them that have no counterpart here."""
 
+from rpcservice.migrate.names import NOWHERE
+from rpcservice.nameko_names import CONSTANTS
+
 NAMES = {
     "nameko": "Config config",
     "nameko.amqp": "get_connection get_producer UndeliverableMessage verify_amqp_uri",
@@ -15,14 +18,7 @@ NAMES = {
     "nameko.cli.run": "MISSING_MODULE_TEMPLATE import_service is_entrypoint is_type run main setup_backdoor",
     "nameko.cli.shell": "SHELLS make_nameko_helper main ShellRunner",
     "nameko.cli.utils": "import_services load_config setup_config setup_yaml_parser",
-    "nameko.constants": (
-        "ACCEPT_CONFIG_KEY AMQP_SSL_CONFIG_KEY AMQP_URI_CONFIG_KEY AUTH_TOKEN_CONTEXT_KEY CALL_ID_STACK_CONTEXT_KEY "
-        "DEFAULT_AMQP_URI DEFAULT_HEARTBEAT DEFAULT_MAX_WORKERS DEFAULT_PARENT_CALLS_TRACKED DEFAULT_PREFETCH_COUNT "
-        "DEFAULT_RETRY_POLICY DEFAULT_SERIALIZER DEFAULT_TRANSPORT_OPTIONS HEADER_PREFIX HEARTBEAT_CONFIG_KEY "
-        "LANGUAGE_CONTEXT_KEY LOGIN_METHOD_CONFIG_KEY MAX_WORKERS_CONFIG_KEY NON_PERSISTENT PARENT_CALLS_CONFIG_KEY "
-        "PERSISTENT PREFETCH_COUNT_CONFIG_KEY RPC_EXCHANGE_CONFIG_KEY SERIALIZERS_CONFIG_KEY SERIALIZER_CONFIG_KEY "
-        "TRANSPORT_OPTIONS_CONFIG_KEY USER_AGENT_CONTEXT_KEY USER_ID_CONTEXT_KEY WEB_SERVER_CONFIG_KEY"
-    ),
+    "nameko.constants": " ".join(CONSTANTS),
     "nameko.containers": "ServiceContainer WorkerContext get_container_cls get_service_name new_call_id",
     "nameko.contextdata": "AuthToken ContextDataProvider Language UserAgent UserId",
     "nameko.dependency_providers": "Config",
@@ -90,22 +86,5 @@ NAMES = {
 }
 """Module by module, names with spaces between them."""
 
-WITHOUT_COUNTERPART = {
-    "nameko.cli.main.env_var_constructor",
-    "nameko.cli.main.setup_parser",
-    "nameko.cli.run.MISSING_MODULE_TEMPLATE",
-    "nameko.cli.run.is_entrypoint",
-    "nameko.cli.run.is_type",
-    "nameko.cli.run.main",
-    "nameko.cli.run.setup_backdoor",
-    "nameko.cli.shell.ShellRunner",
-    "nameko.cli.shell.main",
-    "nameko.messaging.QueueConsumerStopped",
-    "nameko.standalone.rpc.ClusterProxy",
-    "nameko.standalone.rpc.PollingQueueConsumer",
-    "nameko.standalone.rpc.SingleThreadedReplyListener",
-    "nameko.web.server.HttpOnlyProtocol",
-    "nameko.web.websocket.IDENTIFY_WEBSOCKET_RULES",
-    "nameko.web.websocket.SocketInfo",
-}
+WITHOUT_COUNTERPART = {f"{module}.{name}" for module, names in NAMES.items() for name in names.split()} & NOWHERE
 """Importing one of these is an ImportError that says what to use."""

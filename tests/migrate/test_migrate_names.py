@@ -3,12 +3,13 @@
 from importlib import import_module
 
 import pytest
-from nameko_names import NAMES, WITHOUT_COUNTERPART
+from nameko_names import NAMES
 
 import rpcservice
 import rpcservice.standalone
 import rpcservice.testing
 from rpcservice.migrate.names import COMPAT, FIXTURES, MISSING, MODULES, NOWHERE, TARGETS
+from rpcservice.nameko_names import BORROWERS, homes_of
 
 PUBLIC = {
     "rpcservice": rpcservice.__all__,
@@ -28,7 +29,13 @@ def test_a_name_of_our_own_is_public(path: str) -> None:
     assert TARGETS[path].name in PUBLIC[TARGETS[path].module]
 
 
-OTHER_THINGS = {"nameko.Config", "nameko.amqp.publish.Publisher", "nameko.testing.utils.wait_for_call"}
+OTHER_THINGS = {
+    "nameko.Config",
+    "nameko.amqp.publish.Publisher",
+    "nameko.standalone.events.Publisher",
+    "nameko.standalone.rpc.Publisher",
+    "nameko.testing.utils.wait_for_call",
+}
 """Called otherwise than what bears their names in rpcservice."""
 
 
@@ -39,9 +46,8 @@ def test_a_name_that_is_not_mapped_is_no_public_name_of_ours(path: str) -> None:
     assert is_public == (path in OTHER_THINGS)
 
 
-def test_what_drop_in_mode_has_not_either_is_held_apart() -> None:
+def test_what_drop_in_mode_has_not_either_is_missing() -> None:
     assert set(MISSING) >= NOWHERE
-    assert {path for path in NOWHERE if path in WITHOUT_COUNTERPART} == set(MISSING) & WITHOUT_COUNTERPART
 
 
 @pytest.mark.parametrize("path", sorted(set(MISSING) - NOWHERE - {"nameko.testing.pytest"}))
@@ -51,9 +57,22 @@ def test_what_only_drop_in_mode_has_is_there(path: str) -> None:
 
 
 def test_what_only_the_compatibility_layer_has_keeps_its_path() -> None:
-    stays = {path: target for path, target in TARGETS.items() if target.mend}
+    borrowed = [f"{module}.{name}" for module in BORROWERS for name in homes_of(module)]
+    stays = {path: target for path, target in TARGETS.items() if target.mend and path not in borrowed}
     assert stays
     assert all(target.path == f"{COMPAT}.{path}" for path, target in stays.items())
+
+
+@pytest.mark.parametrize(
+    ("path", "home"),
+    [(f"{module}.{name}", f"{home}.{name}") for module in BORROWERS for name, home in homes_of(module).items()],
+)
+def test_what_a_module_only_imports_is_taken_from_its_home(path: str, home: str) -> None:
+    """Unless there is none of that name in rpcservice, whichever module it is asked of."""
+    if home in TARGETS:
+        assert TARGETS[path] == TARGETS[home]
+    else:
+        assert MISSING[path] == MISSING.get(home, MISSING["nameko.serialization.setup"])
 
 
 @pytest.mark.parametrize(

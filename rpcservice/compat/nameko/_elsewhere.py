@@ -1,4 +1,4 @@
-"""Gives names that modules of nameko's only import, and that users import from there, from where they have their home."""
+"""Gives what modules of nameko's only import, and users import from there, from where it is at home."""
 
 from importlib import import_module
 from typing import Any
