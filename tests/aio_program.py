@@ -321,12 +321,19 @@ async def dispatch_with_options(uri: str) -> dict[str, Any]:
         return {name: await outcome(dispatch("office", "greeted", "x", **{name: None})) for name in names}
 
 
+def is_lost(client: EventDispatcher) -> bool:
+    session = client._client._use()[0]
+    return any(isinstance(resource, connection.AmqpConnection) and resource.health() for resource in session.resources)
+
+
 async def dispatch_through_outage(uri: str) -> dict[str, Any]:
     async with EventDispatcher(uri=uri) as dispatch, EventDispatcher(uri=uri, timeout=0.2) as impatient:
         await dispatch("office", "opened", "before")
         await impatient("office", "opened", "before")
         say(note="up")
         await signal()
+        while not (is_lost(dispatch) and is_lost(impatient)):
+            await asyncio.sleep(TICK)
         timed_out = await outcome(impatient("office", "opened", "given up"))
         hurried = await outcome(dispatch("office", "opened", "given up", timeout=0.2))
         dropped = asyncio.create_task(dispatch("office", "opened", "dropped"))

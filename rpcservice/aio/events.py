@@ -10,9 +10,11 @@ from rpcservice.aio.loops import AsyncClient, Work, end, tell
 from rpcservice.amqp import events
 from rpcservice.amqp.link import Message
 from rpcservice.amqp.options import Publication
+from rpcservice.amqp.pending import Pending
+from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.concurrency import Backend, threads
 from rpcservice.core.context import WorkerContext
-from rpcservice.errors import ConnectionLost, PublishTimeout
+from rpcservice.errors import ConnectionLost
 from rpcservice.standalone.events import Sources, StandaloneDispatcher
 from rpcservice.standalone.session import GivenConfig, Session, client_settings
 
@@ -42,20 +44,47 @@ class LoopEvents(events.EventDispatcher):
         options = self._options.changed(changes) if changes else self._options
         return options.message(options.exchange, event_type, payload, {})
 
-    async def deliver(self, message: Publication) -> None:
-        """Send an event and wait for its confirm. When that is cancelled, an event that waits is not sent any more."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether its exchange needs no check: it is declared here, or was there since the connection is."""
+        return self._options.exchange in self._made or self._declarations.knows(self._options.exchange)
+
+    def check(self, timeout: float) -> None:
+        """Make sure that its exchange is there; may wait."""
+        if not self.is_ready:
+            self._declarations.check(self._options.exchange, timeout)
+
+    def send(self, message: Publication) -> "Sending":
+        """Send an event."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         pending = self._sender.send(message, partial(tell, loop, end, done, None), retries=message.options.retries)
+        return Sending(self._sender, pending, done)
+
+    def no_room(self, message: Message, seconds: float) -> Exception:
+        """Give the error for an event whose time is up before it could be sent."""
+        return self._sender.no_room(message, seconds)
+
+
+class Sending:
+    """An event that is under way."""
+
+    def __init__(self, sender: ConfirmedSender, pending: Pending, done: "asyncio.Future[None]") -> None:
+        self._sender = sender
+        self._pending = pending
+        self._done = done
+
+    async def wait(self) -> None:
+        """Wait for the confirm. When that is cancelled, an event that waits for a channel is not sent any more."""
         try:
-            await done
+            await self._done
         except asyncio.CancelledError:
-            self._sender.forget(pending)
+            self._sender.forget(self._pending)
             raise
 
-    def timed_out(self, message: Message, seconds: float, *, was_kept: bool) -> PublishTimeout:
+    def timed_out(self, seconds: float) -> Exception:
         """Give the error for an event whose time is up."""
-        return self._sender.timed_out(message, seconds, was_kept=was_kept)
+        return self._sender.timed_out(self._pending, seconds)
 
 
 class LoopSources(Sources):
@@ -76,9 +105,9 @@ class LoopSources(Sources):
         return room
 
     async def source(self, service_name: str, timeout: float) -> LoopEvents:
-        """Give what sends a service's events; the first time, its exchange is declared."""
+        """Give what sends a service's events; the first time, its exchange is declared, or else looked for."""
         known: Any = self._dispatches.get(service_name)
-        if known is None or not self._session.is_up:
+        if known is None or not self._session.is_up or not known.is_ready:
             preparing = self._preparing.get(service_name)
             if preparing is None:
                 preparing = self._preparing[service_name] = Work(partial(self._prepare, service_name, timeout))
@@ -88,7 +117,9 @@ class LoopSources(Sources):
 
     def _prepare(self, service_name: str, timeout: float) -> Any:
         self._session.wait_until_up(None)
-        return self.dispatch_of(service_name, timeout)
+        source: Any = self.dispatch_of(service_name, timeout)
+        source.check(timeout)
+        return source
 
 
 class LoopDispatcher(StandaloneDispatcher):
@@ -107,7 +138,7 @@ class LoopDispatcher(StandaloneDispatcher):
         sources: Any = self._use()[1]
         source: LoopEvents | None = None
         message: Publication | None = None
-        has_room = False
+        delivery: Sending | None = None
         timeout = options.get("timeout")
         seconds: float = self._timeout if timeout is None else timeout
         try:
@@ -115,8 +146,8 @@ class LoopDispatcher(StandaloneDispatcher):
                 source = await sources.source(service_name, self._timeout)
                 message = source.message(event_type, payload, options)
                 async with sources.room:
-                    has_room = True
-                    await source.deliver(message)
+                    delivery = source.send(message)
+                    await delivery.wait()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -124,7 +155,8 @@ class LoopDispatcher(StandaloneDispatcher):
                 raise ConnectionLost(
                     f"nothing was sent within {seconds:g} s: the connection is being set up", maybe_executed=False
                 ) from None
-            raise source.timed_out(message, seconds, was_kept=has_room) from None
+            late = source.no_room(message, seconds) if delivery is None else delivery.timed_out(seconds)
+            raise late from None
 
 
 class EventDispatcher(AsyncClient["EventDispatcher"]):

@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from kombu import Exchange, Queue
@@ -10,20 +11,32 @@ from kombu import Exchange, Queue
 from rpcservice.amqp.codec import Codecs
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
+from rpcservice.amqp.deadletters import ORIGIN_KEY, Route, restore_origin
+from rpcservice.amqp.declarations import Declarations
+from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.message import context_from_headers
 from rpcservice.amqp.options import CLASS_OPTIONS, OPTIONS, Publication, PublishOptions
 from rpcservice.amqp.sender import ConfirmedSender
-from rpcservice.amqp.topology import Declarable, Declarations, check_declarables, declare, describe, exchange_name
+from rpcservice.amqp.topology import (
+    Declarable,
+    check_declarables,
+    declare,
+    describe,
+    exchange_name,
+    made_exchanges,
+)
+from rpcservice.amqp.waiting import WaitQueues
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.dependency import DependencyProvider
 from rpcservice.core.entrypoint import Entrypoint
-from rpcservice.errors import DeclarationError, MalformedRequest
+from rpcservice.core.retry import as_retry
+from rpcservice.errors import DeclarationError, MalformedRequest, Reject
 
 _OF_ENTRYPOINTS = frozenset(inspect.signature(Entrypoint.__init__).parameters) - {"self"}
 _OF_CONSUMERS = frozenset(("accept", "auto_declare", "consumer_arguments", "heartbeat", "no_ack", "prefetch_count"))
 _OF_CONNECTIONS = frozenset(("login_method", "ssl", "uri"))
-_OWN = _OF_CONSUMERS | _OF_CONNECTIONS | {"tag_prefix"}
+_OWN = _OF_CONSUMERS | _OF_CONNECTIONS | {"dead_letter", "retry", "tag_prefix"}
 MOST_PREFETCHED = 65535
 
 _log = logging.getLogger(__name__)
@@ -35,6 +48,10 @@ class MessageHandler(Entrypoint):
     Args:
         queue: A Queue of kombu, declared with all that it is bound to, or the name of one without bindings.
         requeue_on_error: Put the message back at once when the method raises; else it is done with.
+        retry: A :class:`~rpcservice.Retry`: how often the message is tried again when the method raises, and after
+            which pauses, for which it waits in the broker. True is the usual one.
+        dead_letter: Keep the message in ``<queue>.dead`` when it was tried for the last time, or cannot be decoded.
+            None is true where there is a ``retry``.
         prefetch_count: Unacknowledged messages at a time, 0 without bound; None is ``PREFETCH_COUNT``, or as many as
             there are workers for them.
         accept: Names of serializers, and content types, that are accepted; None is ``ACCEPT``.
@@ -64,6 +81,12 @@ class MessageHandler(Entrypoint):
         super().__init__(**options)
         self.queue = self._checked(queue)
         self.requeue_on_error = requeue_on_error
+        self._retry = as_retry(self._consuming.get("retry"))
+        self._keeps_dead_letters = keeps_dead_letters(self._consuming.get("dead_letter"), self._retry)
+        if requeue_on_error and (self._retry or self._keeps_dead_letters):
+            raise DeclarationError(
+                "requeue_on_error puts a message back without end; give it, or retry and dead_letter"
+            )
         prefetch = self._consuming.get("prefetch_count")
         if prefetch is not None and (type(prefetch) is not int or not 0 <= prefetch <= MOST_PREFETCHED):
             raise DeclarationError(
@@ -90,8 +113,14 @@ class MessageHandler(Entrypoint):
             )
         no_ack, queue = given.get("no_ack"), self.queue
         self._no_ack = bool(queue.no_ack if no_ack is None else no_ack)
+        if self._no_ack and (self._retry or self._keeps_dead_letters):
+            raise DeclarationError(
+                f"{host.service_name}.{self.method_name}: the broker keeps no message with no_ack, so that it can be "
+                "neither tried again nor kept with the dead letters; leave no_ack, or retry and dead_letter, out"
+            )
         self._decode = host.resource(Codecs).decoder(given.get("accept")).decode
         key = connection_key(host.config, **{name: given[name] for name in _OF_CONNECTIONS & set(given)})
+        self._failures = Failures(self, key, self._retry, self._keeps_dead_letters)
         self._received = 0
         self._take = host.around("receipt", self._receive)
         self._consumer = Consumer(
@@ -113,9 +142,10 @@ class MessageHandler(Entrypoint):
         return workers if self.worker_limit is None else min(workers, self.worker_limit)
 
     def _declare(self, channel: LinkChannel) -> str:
-        if self._consuming.get("auto_declare") is False:
-            return str(self.queue.name)
-        return declare(channel, self.queue)
+        is_left = self._consuming.get("auto_declare") is False
+        name = str(self.queue.name) if is_left else declare(channel, self.queue)
+        self._failures.declare(channel, name)
+        return name
 
     def start(self) -> None:
         """Take messages in."""
@@ -134,33 +164,53 @@ class MessageHandler(Entrypoint):
         received = self._received
         try:
             self._take(delivery)
-        except Exception:
+        except Exception as exc:
             _log.exception("message %s for %s: an around_receipt hook failed", delivery.routing_key, self.method_name)
             if self._received == received:
-                self._finish(delivery, has_failed=True)
+                self._drop(delivery, exc, has_failed=True)
 
     def _receive(self, delivery: Delivery) -> None:
         self._received += 1
         try:
             self.receive_delivery(delivery)
-        except Exception:
+        except Exception as exc:
             _log.exception("message %s for %s could not be taken in", delivery.routing_key, self.method_name)
-            self._finish(delivery, has_failed=True)
+            self._drop(delivery, exc, has_failed=True)
 
     def receive_delivery(self, delivery: Delivery) -> None:
         """Have a worker handle a message; called in the reader, so it must not wait."""
+        headers = delivery.headers
+        if ORIGIN_KEY in headers:
+            restore_origin(delivery)
         try:
             payload = self._decode(delivery.body, delivery.properties)
         except MalformedRequest as exc:
-            _log.error("message %s for %s is dropped: %s", delivery.routing_key, self.method_name, exc)
-            self._finish(delivery, has_failed=False)
+            fate = "" if self._keeps_dead_letters else " is dropped"
+            _log.error("message %s for %s%s: %s", delivery.routing_key, self.method_name, fate, exc)
+            self._drop(delivery, exc, has_failed=False)
             return
-        context = context_from_headers(delivery.headers)
-        self.host.spawn_worker(self, (payload,), context_data=context, message=delivery)
+        self.host.spawn_worker(self, (payload,), context_data=context_from_headers(headers), message=delivery)
 
     def settle(self, ctx: WorkerContext) -> None:
-        """Ack the message, or put it back."""
-        self._finish(ctx.message, has_failed=ctx.error is not None)
+        """Ack the message, have it come again, keep it with the dead letters, or put it back."""
+        delivery, error = ctx.message, ctx.error
+        if error is None or self._no_ack:
+            self._finish(delivery, has_failed=False)
+        elif not self._failures.try_again(delivery, error, self._way_back()):
+            self._failures.bury(delivery, error, self._way_back())
+            self._finish(delivery, has_failed=not isinstance(error, Reject))
+
+    def _way_back(self) -> Route:
+        # By the default exchange, to this queue alone: the exchange that it came by may reach others too.
+        return Route("", self._failures.queue)
+
+    def _drop(self, delivery: Delivery, error: Exception, *, has_failed: bool) -> None:
+        """Keep a message with the dead letters, where it has them, that got no worker; called in the reader."""
+        done = partial(self._finish, delivery, has_failed=has_failed)
+        if self._no_ack:
+            done()
+        else:
+            self._failures.bury_later(delivery, error, self._way_back(), done)
 
     def _finish(self, delivery: Delivery, *, has_failed: bool) -> None:
         if self._no_ack:
@@ -192,15 +242,16 @@ class Publisher(DependencyProvider):
     UndeliverableMessage, ConnectionLost, ChannelClosed, MessageTooLarge or UnserializableValueError.
 
     Args:
-        exchange: An Exchange of kombu, which is declared, or the name of one; None is the default exchange, which
-            routes to the queue named by the routing key.
+        exchange: An Exchange of kombu, which is declared, or the name of one, which has to be there; None is the
+            default exchange, which routes to the queue named by the routing key.
         declare: Exchanges and queues of kombu to declare as well.
         queue: A Queue of kombu to declare, to whose exchange messages go where no ``exchange`` is given.
         uri: Another broker than ``AMQP_URI``.
         ssl: As ``AMQP_SSL``, for that broker.
         login_method: As ``LOGIN_METHOD``, for that broker.
         options: ``routing_key``, ``use_confirms``, ``mandatory``, ``delivery_mode``, ``priority``, ``expiration``
-            (seconds), ``serializer``, ``compression``, ``headers``, ``retry`` ...; each may be given for one call too.
+            (seconds), ``serializer``, ``compression``, ``headers``, ``retry``, ``delay`` (seconds that the broker keeps
+            the message before it goes to its exchange) ...; each may be given for one call too.
 
     Raises:
         TypeError: There is no such option.
@@ -243,11 +294,14 @@ class Publisher(DependencyProvider):
         host = self.host
         key = connection_key(host.config, **self._broker, publishes=True)
         self._sender = host.resource(ConfirmedSender, key)
+        self._waits = host.resource(WaitQueues, key)
         self._declarations = host.resource(Declarations, key)
         given = {name: getattr(self, name) for name in CLASS_OPTIONS if getattr(self, name) is not None}
         given.update(self._given)
         self._options = PublishOptions(host.resource(Codecs), given, self._known, self._owner)
         self._options.exchange = exchange_name(self._exchange)
+        made = (self._exchange, *self._entities) if isinstance(self._exchange, Exchange) else self._entities
+        self._made = {"", *made_exchanges(made)}
         self._sender.declare(self._declare)
         self._publish = host.around("publish", self._send)
 
@@ -259,10 +313,17 @@ class Publisher(DependencyProvider):
 
     def _send(self, message: Message) -> None:
         options = message.options if isinstance(message, Publication) else self._options
-        if options.use_confirms:
-            self._sender.publish(message, options.timeout, retries=options.retries)
+        timeout = options.timeout
+        if message.exchange not in self._made:
+            # Somebody else declares it, or has forgotten to.
+            may_wait = options.use_confirms and options.retries != 0
+            timeout = self._declarations.check(message.exchange, timeout, may_wait=may_wait)
+        if options.delay is not None:
+            self._waits.send(message, options.delay, timeout=timeout, retries=options.retries)
+        elif options.use_confirms:
+            self._sender.publish(message, timeout, retries=options.retries)
         else:
-            self._sender.post(message, options.timeout, retries=options.retries)
+            self._sender.post(message, timeout, retries=options.retries)
 
     def _changed(self, changes: Mapping[str, Any]) -> PublishOptions:
         """Give the options of one call, with what it declares declared."""

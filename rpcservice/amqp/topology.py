@@ -1,16 +1,12 @@
 """Declares kombu's Exchange and Queue objects over a LinkChannel: they describe, we carry out."""
 
 from collections.abc import Iterable
-from time import monotonic
 from typing import Any
 
 from kombu import Exchange, Queue
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
-from rpcservice.amqp.connection import AmqpConnection, ConnectionKey
 from rpcservice.amqp.link import LinkChannel
-from rpcservice.amqp.managedchannel import ManagedChannel
-from rpcservice.core.resource import Resource
 
 Declarable = Any
 """An Exchange or a Queue of kombu, which has no types."""
@@ -106,57 +102,17 @@ def describe(queue: Queue) -> str:
     return f"{name} ({', '.join(bound)})" if bound else name
 
 
-class Declarations(Resource):
-    """Declares what single messages ask for, once on a channel of its own, with which an error stays.
-
-    Its key is the key of its connection.
-    """
-
-    key: ConnectionKey
-
-    def setup(self) -> None:
-        """Ask for the connection; the channel is opened when it is first needed."""
-        self.connection = self.resources.get(AmqpConnection, self.key)
-        self._lock = self.backend.lock()
-        self._channel: ManagedChannel | None = None
-        self._declared_on: LinkChannel | None = None
-        self._declared: set[str] = set()
-
-    def ensure(self, entities: Iterable[Declarable], seconds: float, *, may_wait: bool = True) -> None:
-        """Have entities declared: those that have not been since the connection is there, or may be gone again.
-
-        Args:
-            entities: Exchanges and queues.
-            seconds: How long to wait for the channel.
-            may_wait: Wait for a connection that is lost to come back.
-
-        Raises:
-            ConnectionLost: The connection did not come back in time.
-            ChannelClosed: There is something else of that name.
-        """
-        with self._lock:
-            if self._channel is None:
-                managed = ManagedChannel(self.connection, "declarations", on_open=lambda channel: None)
-                self._channel = self.connection.add_channel(managed)
-        is_there = may_wait or self.connection.link is not None
-        channel = self._channel.wait(monotonic() + (seconds if is_there else 0))
-        with self._lock:
-            if channel is not self._declared_on:
-                self._declared_on, self._declared = channel, set()
-            for entity in entities:
-                mark = _mark(entity)
-                if mark not in self._declared or not lasts(entity):
-                    declare(channel, entity)
-                    self._declared.add(mark)
+def made_exchanges(entities: Iterable[Declarable]) -> set[str]:
+    """Give the names of the exchanges that :func:`declare` makes, or looks for, with these entities."""
+    exchanges: list[Any] = []
+    for entity in entities:
+        if isinstance(entity, Exchange):
+            exchanges.append(entity)
+        elif not entity.no_declare:
+            exchanges += [entity.exchange, *(binding.exchange for binding in entity.bindings)]
+    return {str(exchange.name) for exchange in exchanges if exchange is not None and not exchange.no_declare}
 
 
 def lasts(entity: Declarable) -> bool:
     """Say whether what is declared once is there until somebody deletes it."""
     return bool(entity.can_cache_declaration) and getattr(entity, "expires", None) is None
-
-
-def _mark(entity: Declarable) -> str:
-    """Give a text that is the same for entities that are declared the same way."""
-    described = entity.as_dict(recurse=True)
-    described["bindings"] = sorted(map(str, described.get("bindings", ())))
-    return f"{type(entity).__name__} {described}"

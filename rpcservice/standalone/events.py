@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rpcservice.amqp.connection import connection_key
+from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.events import EventDispatcher, make_event_exchange
 from rpcservice.amqp.message import check_timeout
 from rpcservice.amqp.sender import ConfirmedSender
-from rpcservice.amqp.topology import Declarations
 from rpcservice.config import Settings
 from rpcservice.standalone.session import CLIENT_NAME, GivenConfig, Session, Standalone, client_settings
 

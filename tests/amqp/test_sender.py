@@ -219,7 +219,12 @@ def test_the_buffer_bounds_what_waits_for_a_connection_too(make_rig: Callable[..
     rig = make_rig(publish_buffer=2)
     rig.connection.lose(ConnectionLost())
     waits = [rig.publish(key) for key in "ab"]
-    assert type(rig.publish("c", timeout=0.01)()) is PublishTimeout
+    error = rig.publish("c", timeout=0.01)()
+    assert type(error) is ConnectionLost
+    assert str(error) == (
+        "nothing was sent: the connection is being set up again; the message had no room within 0.01 s for 'c' on "
+        "exchange 'exchange', since publish_buffer (2) is full"
+    )
     channel = rig.connection.open()
     assert channel.keys == ["a", "b"]
     channel.on_confirm(2, True, True)

@@ -126,9 +126,34 @@ def test_a_message_is_published_again_as_often_as_the_policy_allows(
 def test_the_time_of_one_call_may_be_shorter(shop: ServiceContainer, publish: Publish, proxy: TcpProxy) -> None:
     lose(proxy, shop)
     begin = monotonic()
-    with pytest.raises(PublishTimeout, match=r"no confirm within 0\.3 s for 'orders'"):
+    with pytest.raises(ConnectionLost, match=r"nothing was sent: .* within 0\.3 s for 'orders'") as caught:
         publish(1, timeout=0.3)
     assert 0.2 < monotonic() - begin < 5
+    assert caught.value.maybe_executed is False
+
+
+def test_a_message_that_was_sent_before_the_connection_broke_may_be_there(
+    shop: ServiceContainer, publish: Publish, proxy: TcpProxy
+) -> None:
+    """It waits to be published again, in vain; what the broker made of the first time is unknown."""
+    proxy.black_hole()
+    outcome = outcome_of(lambda: publish(1, timeout=1))
+    green().sleep(0)
+    lose(proxy, shop)
+    error = outcome()
+    assert type(error) is PublishTimeout
+    assert "whether the broker has the message is unknown" in str(error)
+
+
+def test_a_message_that_nobody_waits_for_any_more_is_not_sent_later(
+    shop: ServiceContainer, publish: Publish, proxy: TcpProxy, rabbitmq: Any, rabbitmq_uri: str
+) -> None:
+    lose(proxy, shop)
+    with pytest.raises(ConnectionLost):
+        publish(1, timeout=0.1)
+    proxy.resume()
+    publish(2)
+    assert waiting_messages(rabbitmq, rabbitmq_uri) == 1
 
 
 def test_what_one_call_declared_is_declared_again_on_a_new_connection(

@@ -11,7 +11,8 @@ from waiting import wait_until
 
 from rpcservice import ServiceContainer, WebSocketHubProvider, websocket_rpc
 from rpcservice.amqp.broadcast import EXCHANGE, AmqpBroadcastBus
-from rpcservice.errors import MessageTooLarge, PublishTimeout
+from rpcservice.amqp.connection import AmqpConnection, connection_key
+from rpcservice.errors import ConnectionLost, MessageTooLarge
 from rpcservice.testing import TcpProxy, VirtualSocket
 from rpcservice.web.websocket_hub import WebSocketHub
 from rpcservice.web.websocket_server import WebSocketServer
@@ -129,7 +130,9 @@ def test_websockets_of_the_process_are_served_while_the_broker_is_away(
     with client_of(container) as client:
         client.rpc("join", room="tea")
         proxy.refuse()
-        with pytest.raises(PublishTimeout):
+        connection = container.resource(AmqpConnection, connection_key(container.config))
+        wait_until(connection.health, "the end of the connection")
+        with pytest.raises(ConnectionLost, match="nothing was sent"):
             hub_of(container).broadcast("tea", "told", "alone")
         assert client.wait_for_event("told")[1] == "alone"
 

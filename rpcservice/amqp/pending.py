@@ -1,0 +1,96 @@
+"""Pending, a message until the broker has confirmed it, and what is said of how it ends."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+
+from rpcservice.amqp.link import Message, Properties
+from rpcservice.concurrency import Event
+from rpcservice.errors import ChannelClosed, ConnectionLost, PublishRejected, UndeliverableMessage
+
+_NAMED = re.compile(r"(?:topic '([^']*)' in )?exchange '([^']*)'")
+"""What a broker's explanation says of the message that it does not take."""
+
+_log = logging.getLogger(__name__)
+
+
+class Pending:
+    """A message until the broker has confirmed it."""
+
+    __slots__ = ("done", "error", "event", "message", "on_done", "retries", "was_sent")
+
+    def __init__(
+        self,
+        message: Message,
+        on_done: Callable[[Exception | None], None] | None,
+        event: Event | None,
+        retries: int | None = None,
+    ) -> None:
+        self.message = message
+        self.on_done = on_done
+        self.event = event
+        # How many times it may be published again; None is without bound.
+        self.retries = retries
+        self.error: Exception | None = None
+        self.done = False
+        # A channel has had it, so that the broker may have it.
+        self.was_sent = False
+
+    def tell(self) -> None:
+        """Tell who waits for the outcome; not while the sender is guarded, for they may have locks of their own."""
+        if self.on_done is not None:
+            self.on_done(self.error)
+        if self.event is not None:
+            self.event.set()
+
+
+def tell_all(ended: Iterable[Pending]) -> None:
+    """Tell who waits for messages that have ended; what goes wrong with one must not keep the others waiting."""
+    for pending in ended:
+        try:
+            pending.tell()
+        except Exception:
+            _log.exception("who sent the message %r failed to hear of its outcome", pending.message.routing_key)
+
+
+def blamed(messages: Iterable[Pending], failure: ChannelClosed) -> list[Pending]:
+    """Give those that the broker's explanation of why it closed a channel is about; none where it does not say."""
+    named = _NAMED.search(failure.text)
+    if named is None:
+        return []
+    topic, exchange = named.groups()
+    return [
+        pending
+        for pending in messages
+        if pending.message.exchange == exchange and topic in (None, pending.message.routing_key)
+    ]
+
+
+def describe(message: Message, seconds: float) -> str:
+    """Say which message has waited, and for how long."""
+    return f"within {seconds:g} s for {message.routing_key!r} on exchange {message.exchange!r}"
+
+
+def mark(properties: Properties) -> str:
+    """Give what a returned message is known by."""
+    return str(properties.get("message_id", ""))
+
+
+def rejected(message: Message) -> PublishRejected:
+    """Give the error for a message that was refused (``basic.nack``)."""
+    return PublishRejected(
+        f"the broker refused the message {message.routing_key!r} on exchange {message.exchange!r}: "
+        "a queue is full (x-overflow: reject-publish) or has failed"
+    )
+
+
+def broken(failure: Exception) -> ConnectionLost:
+    """Give the error for a message that was sent, and whose confirm cannot come any more."""
+    return ConnectionLost(f"{failure}; the broker may have the message", maybe_executed=True)
+
+
+def log_failure(message: Message, error: Exception | None) -> None:
+    """Log the outcome of a message that nobody waits for."""
+    if error is not None:
+        level = logging.WARNING if isinstance(error, UndeliverableMessage) else logging.ERROR
+        _log.log(level, "the message %r on exchange %r: %s", message.routing_key, message.exchange, error)
