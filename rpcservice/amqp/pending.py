@@ -8,6 +8,8 @@ from rpcservice.amqp.link import Message, Properties
 from rpcservice.concurrency import Event
 from rpcservice.errors import ChannelClosed, ConnectionLost, PublishRejected, UndeliverableMessage
 
+MARK = "rpcservice-mark"
+"""The header by which a returned message is known, where others of the same message id may be under way."""
 _NAMED = re.compile(r"(?:topic '([^']*)' in )?exchange '([^']*)'")
 """What a broker's explanation says of the message that it does not take."""
 
@@ -73,7 +75,8 @@ def describe(message: Message, seconds: float) -> str:
 
 def mark(properties: Properties) -> str:
     """Give what a returned message is known by."""
-    return str(properties.get("message_id", ""))
+    headers = properties.get("headers")
+    return str((headers and headers.get(MARK)) or properties.get("message_id", ""))
 
 
 def rejected(message: Message) -> PublishRejected:

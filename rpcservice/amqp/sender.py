@@ -18,8 +18,6 @@ from rpcservice.errors import (
     UndeliverableMessage,
 )
 
-MARK = "rpcservice-mark"
-"""The header by which a returned message is known, where others of the same message id may be under way."""
 _log = logging.getLogger(__name__)
 
 Topology = Callable[[LinkChannel], None]

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey
 from rpcservice.amqp.link import LinkChannel, Message, Properties
 from rpcservice.amqp.managedchannel import ManagedChannel
-from rpcservice.amqp.sender import MARK, ConfirmedSender
+from rpcservice.amqp.pending import MARK
+from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.context import new_id
 from rpcservice.core.resource import Resource
 from rpcservice.errors import UndeliverableMessage
