@@ -20,8 +20,13 @@ class Certificates:
     client_key: Path
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """Write a fresh authority to a folder, with a server certificate for localhost and a client certificate.
+def make_certificates(folder: Path, *, host: str = "localhost", days: float = 1) -> Certificates:
+    """Write a fresh authority to a folder, with a server certificate and a client certificate.
+
+    Args:
+        folder: Made where it does not exist.
+        host: Whom the server certificate is for; the one for localhost is for 127.0.0.1 too.
+        days: How long the server certificate is valid; with a negative number it has expired.
 
     Raises:
         MissingExtra: The ``cryptography`` package is not installed.
@@ -32,7 +37,7 @@ def make_certificates(folder: Path) -> Certificates:
         *(folder / name for name in ("ca.pem", "server.pem", "server-key.pem", "client.pem", "client-key.pem"))
     )
     certificates.ca.write_bytes(authority.pem)
-    authority.issue("localhost", certificates.server_cert, certificates.server_key)
+    authority.issue(host, certificates.server_cert, certificates.server_key, days=days)
     authority.issue("rpcservice-client", certificates.client_cert, certificates.client_key)
     return certificates
 
@@ -64,14 +69,16 @@ class _Authority:
         builder = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, None), critical=True)
         self.pem = self._sign(builder.add_extension(usage, critical=True))
 
-    def issue(self, common_name: str, cert_path: Path, key_path: Path) -> None:
-        """Write a key and a certificate for it that is good for localhost."""
+    def issue(self, common_name: str, cert_path: Path, key_path: Path, *, days: float = 1) -> None:
+        """Write a key and a certificate for it."""
         x509, serialization = self._x509, self._serialization
         key = self._ec.generate_private_key(self._ec.SECP256R1())
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), address])
+        names = [x509.DNSName(common_name)]
+        if common_name == "localhost":
+            names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = self._builder(self._named(common_name), key).add_extension(names, critical=False)
+        builder = self._builder(self._named(common_name), key, days)
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         cert_path.write_bytes(self._sign(builder.add_extension(issuer, critical=False)))
         encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         key_path.write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
@@ -80,7 +87,7 @@ class _Authority:
     def _named(self, common_name: str) -> Any:
         return self._x509.Name([self._x509.NameAttribute(self._x509.NameOID.COMMON_NAME, common_name)])
 
-    def _builder(self, subject: Any, key: Any) -> Any:
+    def _builder(self, subject: Any, key: Any, days: float = 1) -> Any:
         now = datetime.datetime.now(datetime.UTC)
         identifier = self._x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         return (
@@ -89,8 +96,8 @@ class _Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(self._x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now - datetime.timedelta(days=max(0, -days), hours=1))
+            .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(identifier, critical=False)
         )
 

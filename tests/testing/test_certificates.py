@@ -1,5 +1,6 @@
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +61,11 @@ def test_the_client_certificate_is_accepted_where_one_is_required(certificates: 
 def test_keys_are_readable_by_their_owner_alone(certificates: Certificates) -> None:
     paths: list[Path] = [certificates.server_key, certificates.client_key]
     assert all(path.stat().st_mode & 0o077 == 0 for path in paths)
+
+
+@pytest.mark.parametrize(("options", "reason"), [({"host": "other.example"}, "mismatch"), ({"days": -1}, "expired")])
+def test_a_server_certificate_can_be_made_that_is_refused(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
+    certificates = make_certificates(tmp_path, **options)
+    client = ssl.create_default_context(cafile=str(certificates.ca))
+    with pytest.raises(ssl.SSLCertVerificationError, match=reason):
+        _handshake(_server(certificates), client, "localhost")
