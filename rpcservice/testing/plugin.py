@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rpcservice.core.container import ServiceContainer
     from rpcservice.testing.callers import Dispatcher
     from rpcservice.testing.rabbitmq import RabbitMQNode
+    from rpcservice.testing.vhosts import Vhosts
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -59,12 +60,19 @@ def rabbitmq_node(_rabbitmq_to_break: "RabbitMQNode") -> "RabbitMQNode":
     return _rabbitmq_to_break
 
 
+@pytest.fixture(scope="session")
+def _vhosts(rabbitmq: "RabbitMQNode") -> "Vhosts":
+    from rpcservice.testing.vhosts import Vhosts
+
+    return Vhosts(rabbitmq)
+
+
 @pytest.fixture
-def rabbitmq_uri(rabbitmq: "RabbitMQNode") -> Iterator[str]:
-    """The URI of a virtual host of the session's node that only this test uses."""
-    uri = rabbitmq.vhost()
+def rabbitmq_uri(_vhosts: "Vhosts") -> Iterator[str]:
+    """The URI of an empty virtual host of the session's node that only this test uses."""
+    uri = _vhosts.take()
     yield uri
-    rabbitmq.delete_vhost(uri)
+    _vhosts.give_back(uri)
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ class RabbitMQNode:
     def vhost(self, name: str | None = None, *, tls: bool = False) -> str:
         """Make a fresh virtual host and give its URI; takes some 10 ms."""
         name = name or f"test-{secrets.token_hex(6)}"
-        binary = _binary(name)
+        binary = erlang_binary(name)
         made = self.evaluate(
             f'ok = rabbit_vhost:add({binary}, <<"test">>), ok = rabbit_auth_backend_internal:set_permissions('
             f'<<"{USER}">>, {binary}, <<".*">>, <<".*">>, <<".*">>, <<"test">>), true'
@@ -262,7 +262,7 @@ class RabbitMQNode:
 
     def delete_vhost(self, vhost: str) -> None:
         """Delete a virtual host, by name or URI, with its queues; connections to it are closed."""
-        self.evaluate(f"rabbit_vhost:delete({_binary(vhost_name(vhost))}, {_ACTOR}), true")
+        self.evaluate(f"rabbit_vhost:delete({erlang_binary(vhost_name(vhost))}, {_ACTOR}), true")
 
     def reset(self) -> None:
         """Start the server where it does not run, close all connections, end alarms and empty it."""
@@ -314,22 +314,22 @@ class RabbitMQNode:
         """Give the queues of a virtual host by name, with ``messages_ready``, ``consumers``, ``arguments`` ..."""
         items = "name, durable, auto_delete, exclusive, arguments, consumers"
         counts = "messages, messages_ready, messages_unacknowledged"
-        rows = self._shell.rows(f"rabbit_amqqueue:info_all({_binary(vhost_name(vhost))}, [{items}, {counts}])")
+        rows = self._shell.rows(f"rabbit_amqqueue:info_all({erlang_binary(vhost_name(vhost))}, [{items}, {counts}])")
         return {row["name"]: row for row in rows}
 
     def consumers(self, vhost: str = "/") -> list[dict[str, Any]]:
         """Give the consumers of a virtual host: ``queue_name``, ``prefetch_count``, ``ack_required`` ..."""
-        return self._shell.rows(f"rabbit_amqqueue:consumers_all({_binary(vhost_name(vhost))})")
+        return self._shell.rows(f"rabbit_amqqueue:consumers_all({erlang_binary(vhost_name(vhost))})")
 
     def exchanges(self, vhost: str = "/") -> dict[str, dict[str, Any]]:
         """Give the exchanges of a virtual host by name."""
         items = "name, type, durable, auto_delete, internal, arguments"
-        rows = self._shell.rows(f"rabbit_exchange:info_all({_binary(vhost_name(vhost))}, [{items}])")
+        rows = self._shell.rows(f"rabbit_exchange:info_all({erlang_binary(vhost_name(vhost))}, [{items}])")
         return {row["name"]: row for row in rows}
 
     def bindings(self, vhost: str = "/") -> list[dict[str, Any]]:
         """Give the bindings of a virtual host: ``source_name``, ``destination_name``, ``routing_key`` ..."""
-        return self._shell.rows(f"rabbit_binding:info_all({_binary(vhost_name(vhost))})")
+        return self._shell.rows(f"rabbit_binding:info_all({erlang_binary(vhost_name(vhost))})")
 
     def close_connections(self, reason: str = "closed by a test") -> None:
         """Have the broker close every connection, with 320 CONNECTION_FORCED."""
@@ -367,7 +367,7 @@ def vhost_name(vhost: str) -> str:
     return unquote(urlsplit(vhost).path[1:]) or "/"
 
 
-def _binary(text: str) -> str:
+def erlang_binary(text: str) -> str:
     """Write text as an Erlang binary."""
     return f"<<{','.join(str(byte) for byte in text.encode())}>>"
 
