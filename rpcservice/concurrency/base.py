@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from rpcservice.concurrency.watchdog import Look
+
 
 class Event(Protocol):
     """A flag that can be waited for; once set it stays set until it is cleared."""
@@ -140,5 +142,14 @@ class Backend(Protocol):
         """Raise an error in what :meth:`current` gave, where it waits; for calls of :meth:`call_later`.
 
         Threads cannot be told: there this does nothing.
+        """
+        ...
+
+    def watch_loop(self, seconds: float, look: Look) -> Callable[[], None]:
+        """Log what keeps this backend's loop from turning for so long; gives what ends that.
+
+        Args:
+            seconds: So long the loop may stand still.
+            look: Says what runs in a stack.
         """
         ...

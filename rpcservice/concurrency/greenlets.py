@@ -5,6 +5,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import eventlet.greenthread
@@ -14,6 +15,7 @@ import eventlet.semaphore
 import greenlet
 
 from rpcservice.concurrency.base import Event, Lock, Task, Timer, Watch
+from rpcservice.concurrency.watchdog import Look, Watchdog
 
 IDLE_GREENLETS = 256
 """So many greenlets are kept for the next call: making one costs more than the dispatch of a message, for Python maps
@@ -221,6 +223,7 @@ class GreenBackend:
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
+        self._watchdog: Watchdog | None = None
         self.spawn(self._run_posted)
 
     def event(self) -> Event:
@@ -313,3 +316,16 @@ class GreenBackend:
     def throw(self, handle: Any, error: BaseException) -> None:
         """Raise an error in a greenlet that waits, and go on when it has ended or waits again; in the hub alone."""
         handle.throw(error)
+
+    def watch_loop(self, seconds: float, look: Look) -> Callable[[], None]:
+        """Have a real thread log what keeps the hub from turning; one for all who ask. Gives what ends that."""
+        if self._watchdog is None:
+            self._watchdog = Watchdog(self._home, self.post, self._post_greenlet, _is_hub, look)
+        return self._watchdog.watch(seconds)
+
+    def _post_greenlet(self, function: Callable[[], object]) -> None:
+        self.post(self.spawn, function)
+
+
+def _is_hub(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("eventlet.hubs.")

@@ -14,6 +14,7 @@ from rpcservice.concurrency.base import Event, Lock, Task, Timer, Watch
 
 FEW_TIMERS = 100
 """So many timers are never looked through for those that have been called off."""
+from rpcservice.concurrency.watchdog import Look
 
 _log = logging.getLogger(__name__)
 
@@ -188,3 +189,7 @@ class ThreadBackend:
 
     def throw(self, handle: Any, error: BaseException) -> None:
         """Do nothing: nobody can raise in a thread that waits."""
+
+    def watch_loop(self, seconds: float, look: Look) -> Callable[[], None]:
+        """Watch nothing: threads do not wait for each other's turns."""
+        return lambda: None

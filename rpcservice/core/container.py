@@ -15,7 +15,7 @@ from rpcservice.core.lifecycle import start_containers, stop_containers
 from rpcservice.core.pool import WorkerPool
 from rpcservice.core.resource import Resource, Resources
 from rpcservice.core.service import method_signature, positional_range, read_service
-from rpcservice.core.worker import DEFAULT_STAGES, Stage, WorkerPlan, choose_run, compose
+from rpcservice.core.worker import DEFAULT_STAGES, Stage, WorkerPlan, choose_run, compose, who_runs
 
 R = TypeVar("R", bound=Resource)
 X = TypeVar("X", bound=Extension)
@@ -77,6 +77,7 @@ class ServiceContainer:
         self._known: set[Extension] = set()
         self.pool = WorkerPool(self.backend, self.max_workers, self._run_first)
         self._watch_end: Callable[[ServiceContainer], None] | None = None
+        self._leave_loop: Callable[[], None] | None = None
 
     def _bind_entrypoint(self, method_name: str, declaration: Entrypoint) -> Entrypoint:
         entrypoint = declaration.bind(self, method_name)
@@ -187,6 +188,12 @@ class ServiceContainer:
             exc.add_note(f"in {step} of {owner}, {type(extension).__name__}")
             raise
 
+    def watch_loop(self) -> None:
+        """Called when the services are up: have it logged when something blocks them, until this one ends."""
+        seconds = self.config.blocked_loop_warning
+        if seconds > 0 and self._leave_loop is None and not self._ended.is_set():
+            self._leave_loop = self.backend.watch_loop(seconds, who_runs)
+
     def start(self) -> None:
         """Start the service, and its resources where they are its own.
 
@@ -247,6 +254,9 @@ class ServiceContainer:
     def mark_ended(self) -> None:
         """End the managed threads and wake who waits for the end of this container."""
         self._ended.set()
+        if self._leave_loop is not None:
+            self._leave_loop()
+            self._leave_loop = None
         if self._watch_end is not None:
             self._watch_end(self)
         for thread in list(self._threads):

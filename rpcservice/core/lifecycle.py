@@ -31,6 +31,8 @@ def start_containers(containers: "Sequence[ServiceContainer]", resources: Resour
                 container.bring_up(entrypoint, "start")
             container.started = True
         resources.serve()
+        for container in containers:
+            container.watch_loop()
     except BaseException as exc:
         for container in containers:
             container.kill(exc)
