@@ -4,6 +4,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,7 @@ def test_a_request_is_as_namekos_with_app_id_and_message_id(start: Start, caller
     headers = properties.pop("headers")
     assert headers.pop("nameko.language") == "de"
     assert [call_id.rsplit(".", 1)[0] for call_id in headers.pop("nameko.call_id_stack")] == ["caller.run"]
+    assert headers.pop("rpcservice-deadline") == pytest.approx(1000 * (time() + 60), abs=10_000)
     assert headers == {}
     ids = [properties.pop(name) for name in ("correlation_id", "reply_to", "message_id")]
     assert all(map(is_uuid, ids))
