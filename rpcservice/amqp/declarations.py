@@ -79,14 +79,14 @@ class Declarations(Resource):
         while True:
             current = channel.wait(deadline)
             with self._lock:
-                if current is not self._spent:
+                # Whoever had the lock before may have closed it; on threads, before its end is told here.
+                if current is channel.current and current is not self._spent:
                     try:
                         work(current)
                     except ChannelClosed:
                         self._spent = current
                         raise
                     return
-            # On threads, who did that may go on before the end of the channel is told here.
             self.backend.sleep(0)
 
     def _open(self) -> ManagedChannel:
@@ -102,7 +102,7 @@ class Declarations(Resource):
         A message to an exchange that is missing would close the channel on which all messages are sent.
 
         Args:
-            exchange: Its name.
+            exchange: Its name; those of the broker's own, ``amq.*``, are not looked for.
             timeout: Seconds to wait for the broker; None is ``publish_timeout``.
             may_wait: Wait for a broker that is away, or that takes nothing. Else nothing is checked meanwhile.
 
@@ -110,7 +110,7 @@ class Declarations(Resource):
             ChannelClosed: There is no such exchange.
             ConnectionLost: The broker did not say in time; nothing was sent.
         """
-        if self.knows(exchange) or not self._can_check:
+        if self.knows(exchange) or exchange.startswith("amq.") or not self._can_check:
             return timeout
         deadline = monotonic() + (self.config.publish_timeout if timeout is None else timeout)
         while may_wait or self.connection.health() is None:
@@ -150,8 +150,7 @@ class Declarations(Resource):
     def _answer(self, exchange: str, question: _Question) -> None:
         def look(channel: LinkChannel) -> None:
             link = self.connection.link
-            if exchange and not exchange.startswith("amq."):
-                channel.declare_exchange(exchange, passive=True)
+            channel.declare_exchange(exchange, passive=True)
             self._note(link, exchange)
 
         try:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from backports import zstd
-from kombu import Exchange, Queue
+from kombu import Exchange, Queue, binding
 
 from rpcservice import Publisher, ServiceRunner
+from rpcservice.amqp.connection import connection_key
+from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.memory_broker import forget_broker
+from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.concurrency import green
 from rpcservice.errors import (
     ChannelClosed,
@@ -51,6 +54,16 @@ class Publishing:
         """Publish in a worker."""
         with entrypoint_hook(self.runner.service_map["publishing"], "run", {"language": "de", "empty": None}) as hook:
             hook(lambda publish: publish(payload, **options))
+
+
+def shared_channel(publish: Publishing) -> Any:
+    container = publish.runner.service_map["publishing"]
+    return container.resource(ConfirmedSender, connection_key(container.config))._channel.current
+
+
+def declarations(publish: Publishing) -> Declarations:
+    container = publish.runner.service_map["publishing"]
+    return container.resource(Declarations, connection_key(container.config))
 
 
 @pytest.fixture
@@ -184,6 +197,54 @@ def test_an_exchange_that_does_not_exist_is_an_error(publishing: Any, wire: Any)
         publish(1)
     publish(2, exchange="", routing_key="incoming")
     assert wire.channel.get("incoming", no_ack=True).body == b"2"
+
+
+@every_link
+@pytest.mark.parametrize("options", [{}, {"use_confirms": False}, {"retry": False}])
+def test_an_exchange_that_is_only_named_is_looked_for_on_a_channel_of_its_own(
+    publishing: Any, wire: Any, options: dict[str, Any]
+) -> None:
+    """The channel on which all messages are sent stays open: nobody else hears of the mistake."""
+    publish = publishing(Publisher(ORDERS))
+    shared = shared_channel(publish)
+    for _ in range(2):
+        with pytest.raises(ChannelClosed, match="404 NOT_FOUND - no exchange 'absent'"):
+            publish(1, exchange="absent", **options)
+    wire.channel.declare_exchange("absent", "fanout")
+    publish(2, exchange="absent", **options)
+    assert shared_channel(publish) is shared
+
+
+@every_link
+def test_an_exchange_that_others_are_to_declare_is_looked_for(publishing: Any, wire: Any) -> None:
+    publish = publishing(Publisher(Exchange("orders", type="topic", no_declare=True), routing_key="new"))
+    shared = shared_channel(publish)
+    with pytest.raises(ChannelClosed, match="404 NOT_FOUND - no exchange 'orders'"):
+        publish(1)
+    assert shared_channel(publish) is shared
+
+
+@every_link
+def test_an_exchange_is_looked_for_once(publishing: Any, wire: Any) -> None:
+    """When it is deleted afterwards, the message that needs it is found among those under way."""
+    wire.channel.declare_exchange("passing", "fanout")
+    publish = publishing(Publisher("passing", declare=[Queue("incoming")]))
+    publish(1)
+    shared = shared_channel(publish)
+    wire.channel.delete_exchange("passing")
+    with pytest.raises(ChannelClosed, match="404 NOT_FOUND - no exchange 'passing'"):
+        publish(2)
+    publish(3, exchange="", routing_key="incoming")
+    assert shared_channel(publish) is not shared
+
+
+@every_link
+@pytest.mark.parametrize("name", ["", "amq.fanout", "orders", "others", "third"])
+def test_exchanges_of_the_broker_and_of_the_publisher_are_not_looked_for(publishing: Any, wire: Any, name: str) -> None:
+    queues = [Queue("first", Exchange("others")), Queue("second", [binding(Exchange("third"), "key")])]
+    publish = publishing(Publisher(ORDERS, declare=queues))
+    publish(1, exchange=name)
+    assert declarations(publish)._channel is None
 
 
 # Whether they arrive
