@@ -47,14 +47,14 @@ class Settings:
     """Every setting that rpcservice knows, checked; and the whole configuration as it was given.
 
     Fields are named as their keys, nameko's in lower case; :data:`KEYS` says what each means. Times are in
-    seconds, sizes in bytes.
+    seconds, sizes in bytes. Its ``repr`` leaves out what may hold passwords.
     """
 
-    amqp_uri: str = DEFAULT_AMQP_URI
+    amqp_uri: str = field(default=DEFAULT_AMQP_URI, repr=False)
     amqp_ssl: bool | Mapping[str, Any] | None = None
     login_method: str | None = None
     heartbeat: float = 60
-    transport_options: Mapping[str, Any] = field(default_factory=dict)
+    transport_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     prefetch_count: int | None = None
     link: str = "frames"
     publish_connection: str = "shared"
@@ -96,7 +96,7 @@ class Settings:
     logging: Mapping[str, Any] | None = None
     services: tuple[str, ...] = ()
     strict_config: bool = False
-    raw: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    raw: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
 
 class Key(NamedTuple):
@@ -185,6 +185,9 @@ KEYS: tuple[Key, ...] = (
 )
 """Every key, in the order in which the documentation lists them. All other keys are free for services."""
 
+_PASSWORD = re.compile(r"\A((?:[^:@]*://)?[^:@]*):(?!//).*@", re.DOTALL)
+_SECRET_VALUE = re.compile(r"([?&][^=&]*(?:password|passwd|secret|token)[^=&]*=)[^&;]*", re.IGNORECASE)
+_NEXT_URI = re.compile(r";(?=[^;@]*://)")
 _KEY_BY_NAME = {key.name: key for key in KEYS}
 _NULL_MEANS_DEFAULT = frozenset(
     ("AMQP_URI", "AUTO_DELETE_EVENT_EXCHANGES", "TRANSPORT_OPTIONS", "ACCEPT", "SERIALIZERS", "services")
@@ -219,21 +222,21 @@ def _settings_from(config: Mapping[str, Any], source: str, sources: Mapping[str,
             values[key.attribute] = key.kind.check(value)
         except (ValueError, TypeError):
             place = sources.get(name, source)
-            raise ConfigError(f"{place}: {name} is {_shown(name, value)}; give {key.kind.allowed}") from None
+            raise ConfigError(f"{place}: {name} is {_shown(value)}; give {key.kind.allowed}") from None
     _look_for_slips(config, source, sources, is_strict=bool(values.get("strict_config")))
     settings = Settings(**values, raw=MappingProxyType(dict(config)))
     _check_schemes(settings, sources.get("AMQP_URI", source))
     return settings
 
 
-def _shown(name: str, value: Any) -> str:
-    text = hide_password(repr(value)) if name == "AMQP_URI" else repr(value)
+def _shown(value: Any) -> str:
+    text = hide_password(repr(value))
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def hide_password(uri: str) -> str:
-    """Give a broker's URI, or several that semicolons separate, for people to read."""
-    return ";".join(re.sub(r"((?:://|^)[^:@/]*):(?!//).*@", r"\1:***@", one) for one in uri.split(";"))
+    """Give a broker's URI, or several that semicolons separate, for people to read; rather hidden too much."""
+    return ";".join(_SECRET_VALUE.sub(r"\1***", _PASSWORD.sub(r"\1:***@", one)) for one in _NEXT_URI.split(uri))
 
 
 def _check_schemes(settings: Settings, source: str) -> None:

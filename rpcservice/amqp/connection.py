@@ -12,9 +12,10 @@ from rpcservice.amqp.link import Link
 from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.amqp.tls import warn_when_unverified
 from rpcservice.concurrency import Backend, Task
-from rpcservice.config import Settings
+from rpcservice.config import Settings, hide_password
 from rpcservice.core.resource import Resource
 from rpcservice.errors import BrokerUnavailable, ChannelClosed, ConfigError, ConnectionLost
+from rpcservice.kinds import URI
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between attempts to connect: they grow from the first to the longest."""
@@ -33,6 +34,10 @@ class ConnectionKey(NamedTuple):
     login_method: str | None
     role: str = "shared"
 
+    def __repr__(self) -> str:
+        """Show it with its passwords hidden."""
+        return f"ConnectionKey({hide_password(self.uri)}, ssl={self.ssl!r}, {self.login_method}, {self.role})"
+
 
 def connection_key(
     config: Settings,
@@ -50,7 +55,12 @@ def connection_key(
         ssl: As ``AMQP_SSL``.
         login_method: As ``LOGIN_METHOD``.
         publishes: It is for publishing, which has a connection of its own where the configuration says so.
+
+    Raises:
+        ConfigError: The URI is none.
     """
+    if uri is not None:
+        _check_uri(uri)
     tls = ssl if ssl is not None else (config.amqp_ssl if uri is None else None)
     key = ConnectionKey(
         uri or config.amqp_uri,
@@ -58,6 +68,14 @@ def connection_key(
         login_method or config.login_method,
     )
     return publishing_key(key, config) if publishes else key
+
+
+def _check_uri(uri: str) -> None:
+    try:
+        URI.check(uri)
+    except ValueError:
+        # From nothing: its text may hold a part of the password.
+        raise ConfigError(f"uri is {hide_password(repr(uri))}; give {URI.allowed}") from None
 
 
 def publishing_key(key: ConnectionKey, config: Settings) -> ConnectionKey:
