@@ -19,6 +19,7 @@ from rpcservice.amqp.kombuwire import KombuWire
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.amqp.tls import check_login_method, tls_options
 from rpcservice.concurrency import Backend
+from rpcservice.config import hide_password
 from rpcservice.errors import ChannelClosed, ConnectionLost
 
 PAUSE = 0.02
@@ -205,7 +206,7 @@ class ChannelLink:
                 if self.failure is None:
                     self._listen()
         except Exception as exc:
-            _log.debug("the task of %s ends", self.uri, exc_info=True)
+            _log.debug("the task of %s ends", hide_password(self.uri), exc_info=True)
             self.lose(exc if isinstance(exc, ConnectionLost) else ConnectionLost(f"connection lost: {exc}"))
         finally:
             self._ended.set()
