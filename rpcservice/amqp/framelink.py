@@ -25,6 +25,7 @@ from rpcservice.amqp.link import LinkChannel
 from rpcservice.amqp.tls import check_login_method, tls_options
 from rpcservice.amqp.tlssocket import shared
 from rpcservice.concurrency import Backend
+from rpcservice.config import hide_password
 from rpcservice.errors import ChannelClosed, ConnectionLost
 
 LONGEST_TURN = 0.01
@@ -280,7 +281,7 @@ class FrameLink:
     def channel(self, *, confirms: bool = False) -> LinkChannel:
         """Open a channel; ``confirms`` has the broker confirm each message published on it."""
         if self._amqp is None:
-            raise ConnectionLost(f"not connected to {self.uri}; call connect() first")
+            raise ConnectionLost(f"not connected to {hide_password(self.uri)}; call connect() first")
         opened = self.call(None, self._amqp.channel)
         channel = FrameChannel(self, opened, confirms=confirms)
         self._channels[channel.number] = channel
