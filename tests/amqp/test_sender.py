@@ -99,13 +99,19 @@ class Rig:
         for key in keys:
             self.sender.send(message(key, exchange), lambda error, key=key: self.outcomes.update({key: error}))
 
-    def publish(self, key: str, timeout: float | None = None, **options: Any) -> Any:
+    def retried(self, key: str, retries: int) -> None:
+        self.sender.send(message(key), lambda error: self.outcomes.update({key: error}), retries=retries)
+
+    def publish(
+        self, key: str, timeout: float | None = None, retries: int | None = None, **options: Any
+    ) -> Callable[[], Any]:
         """Publish in a greenlet; gives a function that waits for the outcome."""
         outcome: list[Any] = []
 
         def work() -> None:
             try:
-                outcome.append(self.sender.publish(message(key, **options), timeout))
+                self.sender.publish(message(key, **options), timeout, retries=retries)
+                outcome.append(None)
             except Exception as exc:
                 outcome.append(exc)
 
@@ -382,3 +388,190 @@ def test_stopping_says_how_many_messages_were_not_confirmed(
     with caplog.at_level(logging.ERROR):
         rig.sender.stop()
     assert "2 messages were not confirmed" in caplog.text
+
+
+# What was never sent
+
+
+def test_a_message_that_had_no_channel_was_not_sent(rig: Rig) -> None:
+    rig.connection.lose(ConnectionLost())
+    rig.connection.reason = "broker at here: gone"
+    error = rig.publish("a", timeout=0.01)()
+    assert type(error) is ConnectionLost
+    assert not error.maybe_executed
+    assert str(error) == (
+        "nothing was sent: broker at here: gone; the message had no channel within 0.01 s for 'a' "
+        "on exchange 'exchange'"
+    )
+
+
+def test_a_message_behind_suspects_was_not_sent(rig: Rig) -> None:
+    rig.send("a", "b")
+    rig.connection.lose(ChannelClosed(406, "PRECONDITION_FAILED"))
+    rig.connection.open()
+    error = rig.publish("c", timeout=0.01)()
+    assert type(error) is ConnectionLost
+    assert "nothing was sent: others go first, one at a time" in str(error)
+
+
+def test_a_message_that_was_sent_before_may_be_there(rig: Rig) -> None:
+    wait = rig.publish("a", timeout=0.05)
+    rig.connection.lose(ConnectionLost())
+    error = wait()
+    assert type(error) is PublishTimeout
+    assert "whether the broker has the message is unknown" in str(error)
+
+
+def test_a_channel_that_has_ended_takes_nothing(rig: Rig) -> None:
+    rig.channel.failure = ConnectionLost()
+    rig.channel.is_open = False
+    error = rig.publish("a", timeout=0.01)()
+    assert type(error) is ConnectionLost
+    assert not error.maybe_executed
+
+
+def test_the_last_time_that_a_message_may_be_sent_is_waited_for(rig: Rig) -> None:
+    """One channel more may end before it is sent on it; that was not the time."""
+    rig.retried("a", retries=1)
+    rig.connection.lose(ConnectionLost())
+    channel = rig.connection.make_channel()
+    channel.failure = ConnectionLost()
+    rig.connection.use(channel)
+    rig.connection.lose(ConnectionLost())
+    assert rig.outcomes == {}
+    channel = rig.connection.open()
+    assert channel.keys == ["a"]
+    rig.connection.lose(ConnectionLost("cut"))
+    lost = rig.outcomes["a"]
+    assert isinstance(lost, ConnectionLost)
+    assert lost.maybe_executed
+
+
+def test_who_waits_for_room_without_retries_hears_of_the_loss_at_once(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(publish_buffer=1)
+    rig.send("first")
+    wait = rig.publish("a", retries=0)
+    rig.connection.lose(ConnectionLost())
+    error = wait()
+    assert type(error) is ConnectionLost
+    assert not error.maybe_executed
+
+
+def test_what_a_killed_worker_sent_is_not_sent_later(rig: Rig) -> None:
+    rig.connection.lose(ConnectionLost())
+    task = rig.host.backend.spawn(rig.sender.publish, message("a"))
+    rig.host.backend.sleep(0)
+    task.kill()
+    assert rig.connection.open().keys == []
+
+
+# What comes back on a channel that is lost
+
+
+def test_a_returned_message_is_undeliverable_when_the_channel_is_lost_before_its_confirm(rig: Rig) -> None:
+    wait = rig.publish("a", mandatory=True)
+    rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", {"message_id": "id of a"}, b"body"))
+    rig.connection.lose(ConnectionLost())
+    assert type(wait()) is UndeliverableMessage
+    assert rig.connection.open().keys == []
+
+
+def test_a_late_return_of_a_lost_channel_means_no_message_of_the_next(rig: Rig) -> None:
+    wait = rig.publish("a", mandatory=True)
+    rig.connection.lose(ConnectionLost())
+    channel = rig.connection.open()
+    rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", {"message_id": "id of a"}, b"body"))
+    channel.on_confirm(1, False, True)
+    assert wait() is None
+
+
+# Whose mistake it was
+
+
+def test_messages_flow_again_while_others_keep_coming(rig: Rig) -> None:
+    """Only those that were under way are suspects, and not what comes afterwards."""
+    rig.send("a", "b")
+    rig.connection.lose(ChannelClosed(406, "PRECONDITION_FAILED"))
+    channel = rig.connection.open()
+    rig.send("c", "d", "e")
+    channel.on_confirm(1, False, True)
+    assert channel.keys == ["a", "b"]
+    channel.on_confirm(2, False, True)
+    assert channel.keys == ["a", "b", "c", "d", "e"]
+
+
+def test_an_exchange_whose_name_cannot_be_read_does_not_close_channels_without_end(rig: Rig) -> None:
+    failure = ChannelClosed(404, "NOT_FOUND - no exchange 'it's' in vhost '/'")
+    rig.send("a")
+    rig.send("b", exchange="it's")
+    rig.connection.lose(failure)
+    channel = rig.connection.open()
+    channel.on_confirm(1, False, True)
+    assert channel.keys == ["a", "b"]
+    rig.connection.lose(failure)
+    assert rig.outcomes == {"a": None, "b": failure}
+    assert rig.connection.open().keys == []
+
+
+def test_a_topic_that_is_refused_fails_only_its_messages(rig: Rig) -> None:
+    rig.send("a", "b")
+    failure = ChannelClosed(403, "ACCESS_REFUSED - access to topic 'a' in exchange 'exchange' in vhost '/' refused")
+    rig.connection.lose(failure)
+    assert rig.outcomes == {"a": failure}
+    assert rig.connection.open().keys == ["b"]
+
+
+def test_the_mistake_of_a_message_that_timed_out_is_nobody_elses(rig: Rig) -> None:
+    assert type(rig.publish("a", timeout=0.01)()) is PublishTimeout
+    rig.send("b")
+    rig.connection.lose(ChannelClosed(406, "PRECONDITION_FAILED"))
+    assert rig.outcomes == {}
+    channel = rig.connection.open()
+    assert channel.keys == ["b"]
+    channel.on_confirm(1, False, True)
+    assert rig.outcomes == {"b": None}
+
+
+def test_a_suspect_that_times_out_keeps_nobody_waiting(rig: Rig) -> None:
+    wait = rig.publish("a", timeout=0.05)
+    rig.send("b")
+    rig.connection.lose(ChannelClosed(406, "PRECONDITION_FAILED"))
+    channel = rig.connection.open()
+    assert type(wait()) is PublishTimeout
+    rig.send("c")
+    channel.on_confirm(1, False, True)
+    channel.on_confirm(2, False, True)
+    assert channel.keys == ["a", "b", "c"]
+
+
+# What goes wrong while others wait
+
+
+def test_a_message_that_cannot_be_encoded_keeps_nobody_waiting(rig: Rig) -> None:
+    """Whatever a link raises for it."""
+    rig.connection.lose(ConnectionLost())
+    wait = rig.publish("a")
+    rig.send("b")
+    channel = rig.connection.make_channel()
+    publish = channel.publish
+
+    def refuse(given: Message) -> int:
+        if given.routing_key == "a":
+            raise TypeError("no such thing")
+        return publish(given)
+
+    channel.publish = refuse  # type: ignore[method-assign]
+    rig.connection.use(channel)
+    assert type(wait()) is TypeError
+    assert channel.keys == ["b"]
+
+
+def test_who_fails_to_hear_of_an_outcome_keeps_nobody_waiting(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(error: Exception | None) -> None:
+        raise OSError("deaf")
+
+    rig.sender.send(message("a"), fail)
+    wait = rig.publish("b")
+    rig.channel.on_confirm(2, True, True)
+    assert wait() is None
+    assert "who sent the message 'a' failed to hear of its outcome" in caplog.text

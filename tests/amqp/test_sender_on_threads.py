@@ -1,6 +1,7 @@
 """ConfirmedSender where another thread may come between any two of its steps."""
 
 from collections.abc import Callable
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from test_sender import Rig, message
 from rpcservice.concurrency import Event, threads
 from rpcservice.errors import ChannelClosed, ConnectionLost, PublishTimeout
 
+PUBLISHERS, TURNS = 8, 40
 AHEAD = 0.05
 """Seconds that a thread gets to run ahead of another one, if nothing keeps it from that."""
 
@@ -126,3 +128,89 @@ def test_who_waits_is_told_when_the_sender_is_free_again(rig: Rig, end: str) -> 
     else:
         rig.connection.lose(ChannelClosed(403, "ACCESS_REFUSED"))
     assert is_free == [True]
+
+
+def test_a_connection_lost_after_admission_is_an_error_at_once_without_retries(rig: Rig) -> None:
+    before(rig.sender, "_send", lambda: rig.connection.lose(ConnectionLost()))
+    with pytest.raises(ConnectionLost, match="nothing was sent") as caught:
+        rig.sender.publish(message("a"), timeout=5, retries=0)
+    assert not caught.value.maybe_executed
+    assert rig.connection.open().keys == []
+
+
+def test_who_finds_room_leaves_the_rest_of_it_to_others(full_rig: Rig) -> None:
+    """Whoever looks for room lowers the flag, which has been raised for all who wait."""
+    room: Any = full_rig.sender._room
+
+    def find_room_but_do_not_use_it() -> None:
+        before(room, "clear", lambda: full_rig.channel.on_confirm(1, False, True))
+        full_rig.sender._admit(message("other"), 5, monotonic() + 5, None)
+
+    before(room, "wait", find_room_but_do_not_use_it)
+    with pytest.raises(PublishTimeout, match="no confirm"):
+        full_rig.sender.publish(message("second"), timeout=AHEAD)
+    assert full_rig.channel.keys == ["first", "second"]
+
+
+def test_messages_of_many_threads_end_with_one_outcome_each() -> None:
+    """Channels end under them, by lost connections and by mistakes; each message has one outcome."""
+    rig = Rig(backend=threads(), publish_buffer=20)
+    broker = FlakyBroker(rig)
+    outcomes: dict[str, Any] = {}
+
+    def publish(number: int) -> None:
+        for turn in range(TURNS):
+            key = f"{'bad' if turn % 10 == 9 else 'good'}-{number}-{turn}"
+            try:
+                outcomes[key] = rig.sender.publish(message(key), timeout=30)
+            except Exception as exc:
+                outcomes[key] = exc
+
+    tasks = [rig.host.backend.spawn(publish, number) for number in range(PUBLISHERS)]
+    broker.serve(lambda: any(task.is_alive() for task in tasks))
+    assert all(task.wait(0) for task in tasks)
+    assert len(outcomes) == PUBLISHERS * TURNS
+    for key, outcome in outcomes.items():
+        if key.startswith("good"):
+            assert outcome is None, (key, outcome)
+            assert key in broker.taken
+        else:
+            assert isinstance(outcome, ChannelClosed)
+    assert not rig.sender._unconfirmed and not rig.sender._again
+    assert not rig.sender._suspects
+
+
+class FlakyBroker:
+    """Confirms what is published, in order; refuses what is bad; ends the connection now and then."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.taken: set[str] = set()
+        self._rig = rig
+        self._channel = rig.channel
+        self._seen = self._served = 0
+
+    def serve(self, is_needed: Callable[[], bool]) -> None:
+        deadline = monotonic() + 60
+        while is_needed() and monotonic() < deadline:
+            published = self._channel.published
+            if self._seen == len(published):
+                sleep(0.0005)
+                continue
+            key = published[self._seen].routing_key
+            self._seen += 1
+            self._served += 1
+            if key.startswith("bad"):
+                self._renew(ChannelClosed(406, "PRECONDITION_FAILED"))
+            elif self._served % 50 == 0:
+                self._renew(ConnectionLost("cut"))
+            else:
+                self.taken.add(key)
+                self._channel.on_confirm(self._seen, self._seen % 3 == 0, True)
+
+    def _renew(self, failure: Exception) -> None:
+        self._channel.failure = failure
+        self._channel.is_open = False
+        self._rig.connection.lose(failure)
+        self._channel = self._rig.connection.make_channel()
+        self._seen = 0
+        self._rig.connection.use(self._channel)
