@@ -31,8 +31,8 @@ class Timer(Entrypoint):
 
     def start(self) -> None:
         """Start the schedule."""
-        self._stopped = self.host.backend.event()
-        self._thread = self.host.spawn_managed_thread(self._run, f"timer of {self.method_name}")
+        self._stopped = self.bound_to.backend.event()
+        self._thread = self.bound_to.spawn_managed_thread(self._run, f"timer of {self.method_name}")
 
     def stop(self) -> None:
         """Fire no more; a call that runs may finish."""
@@ -46,7 +46,7 @@ class Timer(Entrypoint):
         calls = 0 if self.eager else 1
         while not self._stopped.wait(max(0, begin + calls * self.interval - monotonic())):
             try:
-                self.host.run_worker(self)
+                self.bound_to.run_worker(self)
             except ContainerBeingKilled:
                 return
             calls += 1

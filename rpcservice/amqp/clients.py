@@ -97,17 +97,17 @@ class ClusterRpc(DependencyProvider):
 
     def setup(self) -> None:
         """Ask for the reply queue of the connection."""
-        key = connection_key(self.host.config, uri=self._uri, ssl=self._ssl, login_method=self._login_method)
-        self.replies = self.host.resource(ReplyListener, key)
-        self.exchange = self.host.config.rpc_exchange
-        self._skew = self.host.config.clock_skew
+        key = connection_key(self.bound_to.config, uri=self._uri, ssl=self._ssl, login_method=self._login_method)
+        self.replies = self.bound_to.resource(ReplyListener, key)
+        self.exchange = self.bound_to.config.rpc_exchange
+        self._skew = self.bound_to.config.clock_skew
         self.options = self.make_options({})
-        self.publish = self.host.around("publish", self._publish)
+        self.publish = self.bound_to.around("publish", self._publish)
 
     def make_options(self, changes: Mapping[str, Any]) -> RpcOptions:
         """Give the options of this client with changes."""
         options = {**self._given, **self.check(dict(changes))}
-        timeout = check_timeout(options.pop("timeout", self.host.config.rpc_timeout), "to wait for ever")
+        timeout = check_timeout(options.pop("timeout", self.bound_to.config.rpc_timeout), "to wait for ever")
         made = RpcOptions(self.replies.codecs, options, self._OPTIONS, "an RPC client")
         made.given, made.timeout, made.mandatory = changes, timeout, True
         made.properties["reply_to"] = self.replies.routing_key

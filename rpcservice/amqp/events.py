@@ -109,8 +109,8 @@ class EventHandler(MessageHandler):
             and type(self).broadcast_identifier is EventHandler.broadcast_identifier
         ):
             raise DeclarationError(
-                f"{self.host.service_name}.{self.method_name}: a BROADCAST handler cannot be reliable, since its queue "
-                "has another name at each start; set reliable_delivery=False, or override broadcast_identifier"
+                f"{self.bound_to.service_name}.{self.method_name}: a BROADCAST handler cannot be reliable, since its "
+                "queue has another name at each start; set reliable_delivery=False, or override broadcast_identifier"
             )
         self.queue = self._make_queue()
         super().setup()
@@ -118,14 +118,14 @@ class EventHandler(MessageHandler):
     @property
     def queue_name(self) -> str:
         """The name of the queue, by handler type."""
-        handler = f"{self.host.service_name}.{self.method_name}"
+        handler = f"{self.bound_to.service_name}.{self.method_name}"
         instance = self.broadcast_identifier
         return handler_queue(self.source_service, self.event_type, self.handler_type, handler, instance)
 
     def _make_queue(self) -> Any:
         return Queue(
             self.queue_name,
-            exchange=make_event_exchange(self.host.config, self.source_service),
+            exchange=make_event_exchange(self.bound_to.config, self.source_service),
             routing_key=self.event_type,
             durable=True,
             exclusive=self.handler_type == BROADCAST and not self.reliable_delivery,
@@ -171,7 +171,7 @@ class EventDispatcher(Publisher):
 
     def setup(self) -> None:
         """Ask for a sender with confirms and have the exchange declared."""
-        self._exchange = make_event_exchange(self.host.config, self.host.service_name)
+        self._exchange = make_event_exchange(self.bound_to.config, self.bound_to.service_name)
         super().setup()
 
     def get_dependency(self, ctx: WorkerContext) -> Callable[..., None]:

@@ -51,7 +51,7 @@ class Failures:
     """
 
     def __init__(self, entrypoint: Entrypoint, key: ConnectionKey, retry: Retry | None, dead_letters: bool) -> None:
-        host = entrypoint.host
+        host = entrypoint.bound_to
         publishing = publishing_key(key, host.config)
         self._sender = host.resource(ConfirmedSender, publishing)
         self._waits = host.resource(WaitQueues, publishing)

@@ -102,7 +102,7 @@ class MessageHandler(Entrypoint):
 
     def setup(self) -> None:
         """Ask for the service's channel and have the queue declared on it."""
-        host, given = self.host, self._consuming
+        host, given = self.bound_to, self._consuming
         heartbeat = given.get("heartbeat")
         if heartbeat is not None and heartbeat != host.config.heartbeat:
             _log.warning(
@@ -137,9 +137,9 @@ class MessageHandler(Entrypoint):
         chosen: int | None = self._consuming.get("prefetch_count")
         if chosen is not None:
             return chosen
-        config = self.host.config
+        config = self.bound_to.config
         workers = config.prefetch_count if config.prefetch_count is not None else config.max_workers
-        return workers if self.worker_limit is None else min(workers, self.worker_limit)
+        return workers if self.method_limit is None else min(workers, self.method_limit)
 
     def _declare(self, channel: LinkChannel) -> str:
         is_left = self._consuming.get("auto_declare") is False
@@ -189,7 +189,7 @@ class MessageHandler(Entrypoint):
             _log.error("message %s for %s%s: %s", delivery.routing_key, self.method_name, fate, exc)
             self._drop(delivery, exc, has_failed=False)
             return
-        self.host.spawn_worker(self, (payload,), context_data=context_from_headers(headers), message=delivery)
+        self.bound_to.spawn_worker(self, (payload,), context_data=context_from_headers(headers), message=delivery)
 
     def settle(self, ctx: WorkerContext) -> None:
         """Ack the message, have it come again, keep it with the dead letters, or put it back."""
@@ -291,7 +291,7 @@ class Publisher(DependencyProvider):
 
     def setup(self) -> None:
         """Ask for a sender with confirms, and have declared what belongs to this publisher."""
-        host = self.host
+        host = self.bound_to
         key = connection_key(host.config, **self._broker, publishes=True)
         self._sender = host.resource(ConfirmedSender, key)
         self._waits = host.resource(WaitQueues, key)
@@ -329,7 +329,7 @@ class Publisher(DependencyProvider):
         """Give the options of one call, with what it declares declared."""
         options = self._options.changed(changes)
         if options.declare:
-            seconds = self.host.config.publish_timeout if options.timeout is None else options.timeout
+            seconds = self.bound_to.config.publish_timeout if options.timeout is None else options.timeout
             self._declarations.ensure(options.declare, seconds, may_wait=options.retries != 0)
         return options
 

@@ -49,7 +49,7 @@ class RpcConsumer(Resource):
             entrypoint, connection_key(self.config), entrypoint.retry, entrypoint.keeps_dead_letters
         )
         if self._host is None:
-            self._host = host = entrypoint.host
+            self._host = host = entrypoint.bound_to
             self._send = host.around("publish", self.responder.send)
             self._take = host.around("receipt", self._receive)
             channel = self.resources.get(ServiceChannel, (connection_key(self.config), self.key))
@@ -177,7 +177,7 @@ class Rpc(Entrypoint):
 
     def setup(self) -> None:
         """Join the service's request queue."""
-        self._consumer = self.host.resource(RpcConsumer, self.host.service_name)
+        self._consumer = self.bound_to.resource(RpcConsumer, self.bound_to.service_name)
         self._consumer.add(self)
 
     def start(self) -> None:
@@ -201,7 +201,7 @@ class Rpc(Entrypoint):
         args, kwargs = request_arguments(codecs.decode(request.body, request.properties))
         self.check_signature(args, kwargs)
         context = context_from_headers(request.headers)
-        self.host.spawn_worker(self, args, kwargs, context_data=context, message=request)
+        self.bound_to.spawn_worker(self, args, kwargs, context_data=context, message=request)
 
     def encode(self, ctx: WorkerContext) -> None:
         """Encode the outcome in the request's own serializer."""
@@ -215,7 +215,7 @@ class Rpc(Entrypoint):
         """Give why a request is not to be carried out any more: nobody waits for the reply."""
         deadline = self.deadline(ctx)
         late = 0 if deadline is None else time() - deadline
-        if late <= self.host.config.clock_skew:
+        if late <= self.bound_to.config.clock_skew:
             return None
         return DeadlineExceeded(f"{ctx.entrypoint.describe()} was not run: its caller gave up {late:.3g} s ago", late)
 
@@ -240,7 +240,7 @@ class Rpc(Entrypoint):
 
     def describe(self) -> str:
         """Name the method as callers do."""
-        return f"rpc {self.host.service_name}.{self.method_name}"
+        return f"rpc {self.bound_to.service_name}.{self.method_name}"
 
 
 rpc = Rpc.decorator

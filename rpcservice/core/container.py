@@ -81,10 +81,10 @@ class ServiceContainer:
 
     def _bind_entrypoint(self, method_name: str, declaration: Entrypoint) -> Entrypoint:
         entrypoint = declaration.bind(self, method_name)
-        entrypoint.signature = method_signature(self.service_cls, method_name)
-        entrypoint.positional = positional_range(entrypoint.signature)
-        entrypoint.call_id_prefix = f"{self.service_name}.{method_name}."
-        entrypoint.running_workers = 0
+        entrypoint.method_signature = method_signature(self.service_cls, method_name)
+        entrypoint.method_positional = positional_range(entrypoint.method_signature)
+        entrypoint.method_call_prefix = f"{self.service_name}.{method_name}."
+        entrypoint.method_workers = 0
         return entrypoint
 
     def bind_part(self, part: X, attr_name: str) -> X:

@@ -99,7 +99,7 @@ class WorkerContext:
         self.is_answered = False
         self.is_killed = False
         self.handle: Any = None
-        self.call_id = entrypoint.call_id_prefix + new_call_id()
+        self.call_id = entrypoint.method_call_prefix + new_call_id()
         data = dict(context_data) if context_data else {}
         parents = data.get(CALL_ID_STACK)
         stack = [*parents, self.call_id] if isinstance(parents, list | tuple) else [self.call_id]

@@ -38,7 +38,7 @@ class Config(DependencyProvider):
 
     def get_dependency(self, ctx: WorkerContext) -> Mapping[str, Any]:
         """Give the configuration as it was read."""
-        return self.host.config.raw
+        return self.bound_to.config.raw
 
 
 class ContextDataProvider(DependencyProvider):

@@ -38,12 +38,12 @@ class Entrypoint(Extension):
     """When it stops: "source" entrypoints bring new work and stop first; "serving" ones answer workers that are
     still running and stop when those have ended."""
 
-    signature: inspect.Signature
+    method_signature: inspect.Signature
     """The method's signature without ``self``; set by the container, like the next three."""
-    call_id_prefix: str = ""
-    running_workers: int = 0
-    seconds_allowed: float | None = None
-    positional: tuple[int, int] | None = None
+    method_call_prefix: str = ""
+    method_workers: int = 0
+    method_seconds: float | None = None
+    method_positional: tuple[int, int] | None = None
     """With how many positional arguments alone the method can be called, at least and at most."""
 
     def __init__(
@@ -61,8 +61,8 @@ class Entrypoint(Extension):
         if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
             raise ValueError(f"concurrency={concurrency!r}: give the number of workers, 1 or more, or None")
         # Not by the names of the arguments, which entrypoints of others use for things of their own.
-        self.worker_limit = concurrency
-        self.seconds_allowed = _check_time_limit(time_limit)
+        self.method_limit = concurrency
+        self.method_seconds = _check_time_limit(time_limit)
 
     @property
     def method_name(self) -> str:
@@ -96,10 +96,11 @@ class Entrypoint(Extension):
             IncorrectSignature: They do not fit.
         """
         # Signature.bind costs more than the rest of the dispatch; calls without keywords need only be counted.
-        if not kwargs and self.positional and self.positional[0] <= len(args) <= self.positional[1]:
+        positional = self.method_positional
+        if not kwargs and positional and positional[0] <= len(args) <= positional[1]:
             return
         try:
-            self.signature.bind(*args, **kwargs)
+            self.method_signature.bind(*args, **kwargs)
         except TypeError as exc:
             raise IncorrectSignature(str(exc)) from exc
 

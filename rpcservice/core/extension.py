@@ -97,18 +97,20 @@ class Extension:
     """
 
     host: Host
+    bound_to: Host
+    """The same as ``host``, for what rpcservice has itself: somebody else's extension may call something else so."""
     attr_name: str = ""
     """The attribute of the service class, or of the extension, that declares this extension."""
 
     @property
     def container(self) -> Host:
         """The container that hosts this extension, under nameko's name."""
-        return self.host
+        return self.bound_to
 
     def bind(self, host: Host, attr_name: str) -> Self:
         """Give a copy of this declaration that belongs to one container."""
         bound = self.clone()
-        bound.host = host
+        bound.host = bound.bound_to = host
         bound.attr_name = attr_name
         for name, part in parts_of(bound):
             setattr(bound, name, host.bind_part(part, name))
@@ -141,8 +143,8 @@ def parts_of(extension: Extension) -> Iterator[tuple[str, Extension]]:
         declared.update(vars(cls))
     declared.update(vars(extension))
     for name, value in declared.items():
-        # What has a host is somebody else's already, and is only referred to.
-        if isinstance(value, Extension) and "host" not in vars(value):
+        # What is bound is somebody else's already, and is only referred to.
+        if isinstance(value, Extension) and "bound_to" not in vars(value):
             yield name, value
 
 
@@ -161,7 +163,7 @@ class SharedExtension(Extension):
 class ProviderCollector:
     """For a shared extension that serves several others: knows them, and can wait until the last one has left."""
 
-    host: Host
+    bound_to: Host
 
     @property
     def providers(self) -> set[Any]:
@@ -178,7 +180,7 @@ class ProviderCollector:
         return event
 
     def _make_event(self) -> Event:
-        return self.host.backend.event()
+        return self.bound_to.backend.event()
 
     def register_provider(self, provider: Any) -> None:
         """Take one in; those who declare this extension call it in ``setup`` or ``start``."""

@@ -87,21 +87,21 @@ class WorkerPool:
     def _what_is_full(self, ctx: WorkerContext) -> str:
         if len(self.running) >= self.size:
             return f"all workers of service {ctx.service_name!r} (max_workers: {self.size})"
-        limit = ctx.entrypoint.worker_limit
+        limit = ctx.entrypoint.method_limit
         return f"all workers of {ctx.service_name}.{ctx.entrypoint.method_name} (concurrency={limit})"
 
     def _has_room_for(self, ctx: WorkerContext) -> bool:
-        limit = ctx.entrypoint.worker_limit
-        return len(self.running) < self.size and (limit is None or ctx.entrypoint.running_workers < limit)
+        limit = ctx.entrypoint.method_limit
+        return len(self.running) < self.size and (limit is None or ctx.entrypoint.method_workers < limit)
 
     def _occupy(self, ctx: WorkerContext) -> None:
         self.running.add(ctx)
-        ctx.entrypoint.running_workers += 1
+        ctx.entrypoint.method_workers += 1
 
     def _release(self, ctx: WorkerContext) -> WorkerContext | None:
         """Free a slot; give the next context that has to be run by whoever frees it."""
         self.running.discard(ctx)
-        ctx.entrypoint.running_workers -= 1
+        ctx.entrypoint.method_workers -= 1
         if self._watchers:
             watchers, self._watchers = self._watchers, []
             for watcher in watchers:

@@ -26,7 +26,7 @@ def get_redacted_args(entrypoint: Entrypoint, *args: Any, **kwargs: Any) -> dict
     Raises:
         TypeError: The arguments do not fit the method.
     """
-    bound = entrypoint.signature.bind(*args, **kwargs)
+    bound = entrypoint.method_signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return redact(bound.arguments, entrypoint.sensitive_arguments)
 

@@ -58,7 +58,7 @@ def set_up(plan: WorkerPlan, ctx: WorkerContext) -> None:
 def call(plan: WorkerPlan, ctx: WorkerContext) -> None:
     """Call the method."""
     if ctx.error is None and not ctx.is_answered:
-        method, seconds = getattr(ctx.service, ctx.entrypoint.method_name), ctx.entrypoint.seconds_allowed
+        method, seconds = getattr(ctx.service, ctx.entrypoint.method_name), ctx.entrypoint.method_seconds
         ctx.result = method(*ctx.args, **ctx.kwargs) if seconds is None else call_within(ctx, seconds, method)
 
 

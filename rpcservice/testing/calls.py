@@ -181,9 +181,9 @@ def _without_message(entrypoint: Entrypoint) -> Entrypoint:
     cls = type(entrypoint)
     # Its workers count for the same `concurrency` as those of the entrypoint itself.
     running = property(
-        lambda _: entrypoint.running_workers, lambda _, count: setattr(entrypoint, "running_workers", count)
+        lambda _: entrypoint.method_workers, lambda _, count: setattr(entrypoint, "method_workers", count)
     )
-    hooked.__class__ = type(cls.__name__, (_NoMessage, cls), {"__module__": cls.__module__, "running_workers": running})
+    hooked.__class__ = type(cls.__name__, (_NoMessage, cls), {"__module__": cls.__module__, "method_workers": running})
     return hooked
 
 

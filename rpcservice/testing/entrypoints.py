@@ -28,7 +28,7 @@ class Once(Entrypoint):
 
     def start(self) -> None:
         """Fire."""
-        self.host.spawn_worker(self, self.args, dict(self.kwargs))
+        self.bound_to.spawn_worker(self, self.args, dict(self.kwargs))
 
 
 class Dummy(Entrypoint):

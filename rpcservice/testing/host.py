@@ -62,9 +62,9 @@ class FakeHost:
         """Bind an extension as a container does; ``setup`` and ``start`` are left to the test."""
         bound = extension.bind(self, attr_name)
         if isinstance(bound, Entrypoint):
-            bound.signature = inspect.signature(self.method)
-            bound.positional = positional_range(bound.signature)
-            bound.call_id_prefix = f"{self.service_name}.{attr_name}."
+            bound.method_signature = inspect.signature(self.method)
+            bound.method_positional = positional_range(bound.method_signature)
+            bound.method_call_prefix = f"{self.service_name}.{attr_name}."
         return bound
 
     def bind_part(self, part: X, attr_name: str) -> X:

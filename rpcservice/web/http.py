@@ -66,7 +66,7 @@ class Http(Entrypoint):
     def setup(self) -> None:
         """Register with the web server."""
         self.prepare()
-        self.server = self.host.resource(WebServer)
+        self.server = self.bound_to.resource(WebServer)
         self.server.add_route(self)
 
     def prepare(self) -> None:
@@ -76,7 +76,7 @@ class Http(Entrypoint):
         self._has_own_result = cls.response_from_result is not Http.response_from_result
         self._has_own_error = cls.response_from_exception is not Http.response_from_exception
         self._fitting: set[tuple[object, ...]] = set()
-        self._queue_timeout = self.host.config.http_queue_timeout
+        self._queue_timeout = self.bound_to.config.http_queue_timeout
 
     def stop(self) -> None:
         """Take no more requests; those that run are answered."""
@@ -123,7 +123,7 @@ class Http(Entrypoint):
             args, kwargs = self.get_entrypoint_parameters(request)
             self._check_shape(args, kwargs)
             context_data = self.get_context_data(request)
-            ctx = self.host.run_worker(
+            ctx = self.bound_to.run_worker(
                 self, args, kwargs, context_data=context_data, message=request, wait=self._queue_timeout
             )
         except WorkerPoolFull:
@@ -215,7 +215,7 @@ class Http(Entrypoint):
 
     def where(self) -> str:
         """Name the method that is fired."""
-        return f"{self.host.service_name}.{self.method_name}"
+        return f"{self.bound_to.service_name}.{self.method_name}"
 
     def describe(self) -> str:
         """Say which requests fire the method."""

@@ -27,12 +27,12 @@ class WebSocketEntrypoint(Entrypoint):
 
     def setup(self) -> None:
         """Ask for the endpoint."""
-        self._queue_timeout: float | None = self.host.config.http_queue_timeout
-        self.server = self.host.resource(self.server_cls)
+        self._queue_timeout: float | None = self.bound_to.config.http_queue_timeout
+        self.server = self.bound_to.resource(self.server_cls)
 
     def where(self) -> str:
         """Name the method that is fired."""
-        return f"{self.host.service_name}.{self.method_name}"
+        return f"{self.bound_to.service_name}.{self.method_name}"
 
     def is_expected(self, error: BaseException) -> bool:
         """Say whether an exception is an answer rather than a fault: the client's mistakes are."""
@@ -47,7 +47,7 @@ class WebSocketEntrypoint(Entrypoint):
         """
         socket = request.socket
         before = socket.context_data
-        ctx: WorkerContext = self.host.run_worker(
+        ctx: WorkerContext = self.bound_to.run_worker(
             self, args, kwargs, context_data=before, message=request, wait=self._queue_timeout
         )
         socket.context_data = ctx.data
@@ -220,7 +220,8 @@ class WebSocketHubProvider(DependencyProvider):
 
     def setup(self) -> None:
         """Ask for the hub."""
-        self.hub = self.host.resource(WebSocketHub, (self.server_cls, self._namespace or self.host.service_name))
+        host = self.bound_to
+        self.hub = host.resource(WebSocketHub, (self.server_cls, self._namespace or host.service_name))
         if self._serves:
             self.hub.attach()
 

@@ -178,7 +178,7 @@ def test_static_and_class_methods_may_be_entrypoints() -> None:
         def of_class(cls, a: int, b: int) -> None: ...
 
     of_class, static = ServiceContainer(Service).entrypoints
-    assert (list(static.signature.parameters), list(of_class.signature.parameters)) == (["a"], ["a", "b"])
+    assert (list(static.method_signature.parameters), list(of_class.method_signature.parameters)) == (["a"], ["a", "b"])
 
 
 @pytest.mark.parametrize("given", [KeyError, (KeyError,), (KeyError, ValueError)])

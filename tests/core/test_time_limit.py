@@ -261,7 +261,7 @@ def test_every_entrypoint_takes_it() -> None:
         @websocket_rpc(time_limit=6)
         def method(self, *args: Any, **kwargs: Any) -> None: ...
 
-    limits = sorted(entrypoint.seconds_allowed or 0 for entrypoint in ServiceContainer(Service).entrypoints)
+    limits = sorted(entrypoint.method_seconds or 0 for entrypoint in ServiceContainer(Service).entrypoints)
     assert limits == [1, 2, 3, 4, 5, 6]
 
 

@@ -117,14 +117,14 @@ def test_hooked_calls_count_for_the_concurrency_of_the_entrypoint(container_fact
 
         @Dummy.decorator(concurrency=1)
         def work(self) -> int:
-            return entrypoint.running_workers
+            return entrypoint.method_workers
 
     container = container_factory(Careful)
     container.start()
     (entrypoint,) = container.entrypoints
     with entrypoint_hook(container, "work") as work:
         assert work() == 1
-    assert entrypoint.running_workers == 0
+    assert entrypoint.method_workers == 0
 
 
 def test_a_hook_passes_context_data_on(container_factory: Factory) -> None:

@@ -100,7 +100,7 @@ class WorkerContext(context.WorkerContext):
 
 
 def _is_bound(entrypoint: Any) -> bool:
-    prefix = entrypoint.call_id_prefix
+    prefix = entrypoint.method_call_prefix
     return isinstance(prefix, str) and prefix != ""
 
 
@@ -109,7 +109,7 @@ def _stand_ins(container: Any, entrypoint: Any) -> tuple[Any, Any]:
     tracked = container.config.get(PARENT_CALLS_CONFIG_KEY, DEFAULT_PARENT_CALLS_TRACKED)
     calls_tracked = (tracked if isinstance(tracked, int) else DEFAULT_PARENT_CALLS_TRACKED) + 1
     prefix = f"{container.service_name}.{entrypoint.method_name}."
-    return SimpleNamespace(calls_tracked=calls_tracked), SimpleNamespace(call_id_prefix=prefix)
+    return SimpleNamespace(calls_tracked=calls_tracked), SimpleNamespace(method_call_prefix=prefix)
 
 
 def find_message(handle_result: HandleResult | None) -> Any:
@@ -170,8 +170,8 @@ class ServiceContainer(container.ServiceContainer):
     def _bind_entrypoint(self, method_name: str, declaration: Entrypoint) -> Entrypoint:
         entrypoint = super()._bind_entrypoint(method_name, declaration)
         # Decorators of others give methods arguments that no caller gives.
-        entrypoint.signature = method_signature(self.service_cls, method_name, follow_wrapped=False)
-        entrypoint.positional = positional_range(entrypoint.signature)
+        entrypoint.method_signature = method_signature(self.service_cls, method_name, follow_wrapped=False)
+        entrypoint.method_positional = positional_range(entrypoint.method_signature)
         return entrypoint
 
     def __init_subclass__(cls) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable, Hashable, Iterator
+from inspect import getattr_static
 from typing import Any, Self
 
 from rpcservice.compat.nameko._missing import missing_names
@@ -79,20 +80,30 @@ class Extension(extension.Extension):
             raise _not_hosted(self, container)
         bound = self.clone()
         bound._nameko_container = container
-        # An extension may keep something else under this name, which only our own transports look at.
-        if "host" not in vars(bound):
+        bound.bound_to = container
+        if _is_free(bound, "host"):
             bound.host = container
         if attr_name:
-            bound.attr_name = attr_name
+            bound._note_name(attr_name)
         bind_part = container.bind_part if is_container else _bind_to(container)
         for name, part in list(parts_of(bound)):
             if not (isinstance(part, Extension) and part.is_bound()):
                 setattr(bound, name, bind_part(part, name))
         return bound
 
+    def _note_name(self, name: str) -> None:
+        """Keep the name of the attribute or method that declares this."""
+        if _is_free(self, "attr_name"):
+            self.attr_name = name
+
     def __repr__(self) -> str:
         state = "" if self.is_bound() else " [unbound]"
         return f"<{type(self).__name__}{state} at {id(self):#x}>"
+
+
+def _is_free(extension: Extension, name: str) -> bool:
+    """Say whether an extension has nothing of its own under a name that nameko's extensions do not have."""
+    return not getattr_static(extension, name, None)
 
 
 def _not_hosted(declaration: Extension, container: ServiceContainer) -> DeclarationError:
@@ -145,6 +156,9 @@ class DependencyProvider(Extension, dependency.DependencyProvider):
             self.attr_name = attr_name
         return super().bind(container, attr_name)
 
+    def _note_name(self, name: str) -> None:
+        self.attr_name = name
+
     def worker_result(self, worker_ctx: WorkerContext, result: Any = None, exc_info: Any = None) -> None:
         """Called when the caller has its answer, for every worker of the service."""
 
@@ -165,7 +179,10 @@ class Entrypoint(Extension, entrypoint.Entrypoint):
     # For those whose own __init__ does not call this one.
     expected_exceptions: Any = ()
     sensitive_arguments: Any = ()
-    worker_limit: int | None = None
+    method_limit: int | None = None
+    method_seconds: float | None = None
+    method_name: str = ""
+    """The method; an attribute, for it may be set."""
 
     def __init__(
         self,
@@ -194,6 +211,10 @@ class Entrypoint(Extension, entrypoint.Entrypoint):
             return _mark(made(function))
 
         return decorate
+
+    def _note_name(self, name: str) -> None:
+        super()._note_name(name)
+        self.method_name = name
 
     def handle_result_failed(self, worker_ctx: Any, error: BaseException) -> None:
         """Called when ``handle_result`` has raised: see to it that nobody waits for its answer for ever."""

@@ -99,7 +99,7 @@ class DummyProvider(Entrypoint):
 
     def __init__(self, method_name: str | None = None) -> None:
         super().__init__()
-        self.attr_name = method_name or ""
+        self.method_name = method_name or ""
 
 
 def get_rabbit_connections(vhost: str, rabbit_manager: Client) -> list[dict[str, Any]]:
