@@ -75,7 +75,8 @@ class StandaloneDispatcher(Standalone[Sources]):
             ConnectionLost: There is no connection, and none came in time; nothing was sent.
             PublishTimeout: No confirm came in time; whether the broker has the event is unknown.
             PublishRejected: The broker refused it.
-            ChannelClosed: The exchange cannot be declared: there is another one of that name.
+            ChannelClosed: The exchange cannot be declared: there is another one of that name. Or it is left to others
+                and is not there.
             MessageTooLarge: It was not sent.
             UnserializableValueError: The payload cannot be encoded.
         """
