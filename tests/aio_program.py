@@ -18,6 +18,7 @@ from typing import Any
 from rpcservice import RpcServiceError
 from rpcservice.aio import ClusterRpcClient, EventDispatcher, ServiceRpcClient, event_dispatcher
 from rpcservice.amqp import connection, replies
+from rpcservice.amqp.sender import ConfirmedSender
 
 TICK = 0.01
 # Nobody here wants to wait longer than the broker.
@@ -319,6 +320,21 @@ async def dispatch_with_options(uri: str) -> dict[str, Any]:
         await dispatch("office", "greeted", "hello")
         names = ("use_confirms", "declare", "colour")
         return {name: await outcome(dispatch("office", "greeted", "x", **{name: None})) for name in names}
+
+
+async def dispatch_undeclared(uri: str) -> dict[str, Any]:
+    """Send events of which some have no exchange, all at once."""
+    async with EventDispatcher({"AMQP_URI": uri, "DECLARE_EVENT_EXCHANGES": False}) as dispatch:
+        await dispatch("office", "opened", "first")
+        session = dispatch._client._use()[0]
+        (sender,) = (resource for resource in session.resources if isinstance(resource, ConfirmedSender))
+        shared = sender._channel.current
+        sending = []
+        for number in range(20):
+            sending.append(outcome(dispatch("office", "opened", number)))
+            sending.append(outcome(dispatch(f"nobody-{number % 3}", "happened", number)))
+        outcomes = await asyncio.gather(*sending)
+        return {"office": outcomes[::2], "nobody": outcomes[1::2], "is_same": sender._channel.current is shared}
 
 
 def is_lost(client: EventDispatcher) -> bool:

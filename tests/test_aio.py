@@ -368,6 +368,15 @@ def test_an_event_may_have_options_of_its_own(do: Callable[..., Any]) -> None:
     assert sorted(Desk.heard) == [["hello", None], ["hoi", "nl"]]
 
 
+def test_an_exchange_that_others_have_not_declared_fails_its_own_events_alone(do: Callable[..., Any]) -> None:
+    answer = do("dispatch_undeclared")
+    assert {one.get("result", "missing") for one in answer["office"]} == {None}
+    assert {one["error"] for one in answer["nobody"]} == {"ChannelClosed"}
+    assert answer["is_same"]
+    wait_until(lambda: len(Desk.heard) >= 21, "the events")
+    assert len(Desk.heard) == 21
+
+
 def test_a_dispatch_waits_for_the_broker_to_come_back(
     program: JsonProcess, desk: ServiceContainer, rabbitmq_uri: str
 ) -> None:

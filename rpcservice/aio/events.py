@@ -52,7 +52,7 @@ class LoopEvents(events.EventDispatcher):
     def check(self, timeout: float) -> None:
         """Make sure that its exchange is there; may wait."""
         if not self.is_ready:
-            self._declarations.check(self._options.exchange, timeout)
+            self._declarations.check(self._options.exchange, timeout, may_wait=self._options.retries != 0)
 
     def send(self, message: Publication) -> "Sending":
         """Send an event."""

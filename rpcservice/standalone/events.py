@@ -31,11 +31,12 @@ class Sources:
         self._declarations = session.resource(Declarations, key)
 
     def dispatch_of(self, service_name: str, timeout: float) -> Callable[..., None]:
-        """Give a service's dispatch function; the first time, its exchange is declared."""
+        """Give a service's dispatch function; the first time, its exchange is declared, and what is to be beside it."""
         dispatch = self._dispatches.get(service_name)
         if dispatch is None:
             exchange = make_event_exchange(self._session.config, service_name)
-            self._declarations.ensure((exchange,), timeout)
+            # Before it is left to the sender to declare them: that must not fail for a mistake in one of them.
+            self._declarations.ensure((exchange, *self._dispatcher._entities), timeout)
             with self._session.guard:
                 dispatch = self._dispatches.get(service_name) or self._bind(service_name)
         return dispatch

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from kombu import Exchange, Queue
 from standalone_desk import Desk
 from waiting import wait_until
 
 from rpcservice import ChannelClosed, ConnectionLost, UnserializableValueError, event_dispatcher
 from rpcservice.amqp.connection import connection_key, make_link
 from rpcservice.amqp.link import LinkChannel
+from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.concurrency import green
 from rpcservice.config import make_settings
 
@@ -78,6 +80,32 @@ def test_another_exchange_of_that_name_fails_its_own_events_alone(
                 dispatch("odd", "happened", None)
         dispatch("office", "opened", "still")
         wait_until(lambda: desk.heard, "the event")
+
+
+def test_what_else_is_to_be_declared_is_there_for_the_first_event(channel: LinkChannel, config: dict[str, Any]) -> None:
+    queue = Queue("all", Exchange("office.events", type="topic"), routing_key="#")
+    with event_dispatcher(config, declare=[queue]) as dispatch:
+        dispatch("office", "opened", 1)
+    delivery = channel.get("all", no_ack=True)
+    assert delivery is not None
+    assert delivery.body == b"1"
+
+
+@pytest.mark.parametrize("options", [{}, {"use_confirms": False}])
+def test_an_exchange_that_others_have_not_declared_fails_its_own_events_alone(
+    desk: type[Desk], config: dict[str, Any], options: dict[str, Any]
+) -> None:
+    with event_dispatcher({**config, "DECLARE_EVENT_EXCHANGES": False}, **options) as dispatch:
+        dispatch("office", "opened", 1)
+        session = dispatch._use()[0]
+        sender = session.resource(ConfirmedSender, connection_key(session.config, publishes=True))
+        shared = sender._channel.current
+        for _ in range(2):
+            with pytest.raises(ChannelClosed, match="404 NOT_FOUND"):
+                dispatch("nobody", "happened", None)
+        dispatch("office", "opened", 2)
+        assert sender._channel.current is shared
+        wait_until(lambda: len(desk.heard) == 2, "two events")
 
 
 def test_options_of_the_dispatcher_and_of_one_event(channel: LinkChannel, config: dict[str, Any]) -> None:
