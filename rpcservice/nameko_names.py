@@ -66,6 +66,8 @@ _OTHERS: Mapping[str, Mapping[str, str]] = {
     },
     "nameko.dependency_providers": {"nameko": "config"},
     "nameko.events": {"nameko.messaging": "encode_to_headers"},
+    "nameko.serialization": {"nameko": "config"},
+    "nameko.testing.pytest": {"nameko": "config"},
     "nameko.web.server": {"nameko": "config"},
     "nameko.extensions": {"nameko.exceptions": "IncorrectSignature"},
     "nameko.messaging": {

@@ -2,7 +2,7 @@
 
 import ast
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from nameko_names import NAMES, WITHOUT_COUNTERPART
 from under_nameko import standing_in
 
 from rpcservice.compat import nameko
+from rpcservice.compat.nameko._elsewhere import LIBRARIES
 from rpcservice.compat.nameko._missing import MODULES
 from rpcservice.nameko_names import BORROWERS, homes_of
 
@@ -55,6 +56,14 @@ def test_what_a_module_only_imports_can_be_had_from_it(module: str, name: str, h
     scope: dict[str, object] = {}
     exec(f"from {module} import {name} as found\nfrom {home} import {name} as meant", scope)
     assert scope["found"] is scope["meant"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "home"), [(module, *pair) for module, names in LIBRARIES.items() for pair in names.items()]
+)
+def test_what_a_module_imports_from_libraries_can_be_had_from_it(module: str, name: str, home: str) -> None:
+    """As the same object."""
+    assert getattr(import_module(module), name) is getattr(import_module(home), name)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -103,6 +112,49 @@ def test_the_table_has_every_module_and_class_of_nameko(version: int) -> None:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in known and node.name[0] != "_":
                 missing.append(f"{module}.{node.name}")
     assert sorted(set(missing) - INTERNAL) == []
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("version", [2, 3])
+def test_every_module_and_name_of_nameko_is_there_or_says_what_to_use(version: int) -> None:
+    """Also its command line's; and what a module takes from another one."""
+    from nameko_environment import nameko_python
+
+    code = "import nameko; print(nameko.__path__[0])"
+    done = subprocess.run([nameko_python(version), "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    folder = Path(done.stdout.strip())
+    silent = []
+    for path in folder.rglob("*.py"):
+        parts = path.relative_to(folder).with_suffix("").parts
+        module = ".".join(("nameko", *(part for part in parts if part != "__init__")))
+        if module in MODULES or module == "nameko.__main__":
+            continue
+        for name in filter(is_public, defined_names(ast.parse(path.read_text()).body)):
+            try:
+                exec(f"from {module} import {name}", {})
+            except ImportError as exc:
+                if not str(exc).startswith(f"{module}.{name} has no counterpart in rpcservice; "):
+                    silent.append(f"{module}.{name}")
+    assert silent == []
+
+
+def is_public(name: str) -> bool:
+    """Say whether a name is for users."""
+    return not name.startswith("_")
+
+
+def defined_names(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """Give what statements of a module define, or take from another module of nameko's."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name))
+        elif isinstance(node, ast.ImportFrom) and (node.level or str(node.module).split(".")[0] == "nameko"):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.If | ast.Try):
+            handled = [part for handler in getattr(node, "handlers", ()) for part in handler.body]
+            yield from defined_names([*node.body, *handled, *node.orelse])
 
 
 INTERNAL = {

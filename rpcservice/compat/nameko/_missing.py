@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from rpcservice.compat.nameko._elsewhere import take
+from rpcservice.compat.nameko._elsewhere import LIBRARIES, take
 from rpcservice.nameko_names import homes_of
 
 MODULES: Mapping[str, str] = {
@@ -30,7 +30,7 @@ def missing_names(module: str, mends: Mapping[str, str] = MappingProxyType({})) 
     """
     known_as = f"nameko{module.removeprefix('rpcservice.compat.nameko')}"
 
-    homes = homes_of(known_as)
+    homes = {**LIBRARIES.get(known_as, {}), **homes_of(known_as)}
 
     def __getattr__(name: str) -> Any:
         if name in homes:

@@ -38,7 +38,7 @@ __all__ = (
     "new_call_id",
 )
 
-__getattr__ = missing_names(__name__)
+__getattr__ = missing_names(__name__, {"is_method": "use inspect.isfunction"})
 
 current_message: ContextVar[Any] = ContextVar("nameko_message", default=None)
 """The message whose ``handle_message`` runs here, if any."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from kombu import serialization
 
 from rpcservice.compat.nameko._config import config as global_config
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.constants import (
     ACCEPT_CONFIG_KEY,
     DEFAULT_SERIALIZER,
@@ -19,6 +20,8 @@ __all__ = (
     "SerializationConfig",
     "setup",
 )
+
+__getattr__ = missing_names(__name__)
 
 
 class SerializationConfig(NamedTuple):

@@ -12,10 +12,17 @@ __all__ = (
 __getattr__ = missing_names(
     __name__,
     {
+        "commands": "nameko.cli.cli is the group of the commands; add one to it by click",
         "setup_parser": "commands are those of the group nameko.cli.cli; add one to it by click",
     }
     | dict.fromkeys(
-        ("IMPLICIT_ENV_VAR_MATCHER", "RECURSIVE_ENV_VAR_MATCHER", "env_var_constructor"),
+        (
+            "ENV_VAR_MATCHER",
+            "IMPLICIT_ENV_VAR_MATCHER",
+            "RECURSIVE_ENV_VAR_MATCHER",
+            "env_var_constructor",
+            "has_regex_module",
+        ),
         "call nameko.cli.utils.load_config(), which replaces environment variables",
     ),
 )

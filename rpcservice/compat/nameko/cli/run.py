@@ -17,6 +17,7 @@ __all__ = (
 __getattr__ = missing_names(
     __name__,
     {
+        "logger": 'use logging.getLogger("nameko.cli.run")',
         "main": "call nameko.cli.main.main(), or run `rpcservice run --nameko`",
         "setup_backdoor": "give backdoor_port to run(), or run `rpcservice run --nameko --backdoor-port PORT`",
     }

@@ -15,7 +15,9 @@ __all__ = (
 SHELLS = ["bpython", "ipython", "plain"]
 
 __getattr__ = missing_names(
-    __name__, {"main": "run `rpcservice shell --nameko`", "ShellRunner": "run `rpcservice shell --nameko`"}
+    __name__,
+    dict.fromkeys(("Shell", "ShellRunner", "main"), "run `rpcservice shell --nameko`")
+    | {"interact": "use code.interact of the standard library"},
 )
 
 

@@ -32,6 +32,7 @@ __getattr__ = missing_names(
     {
         "HttpOnlyProtocol": "rpcservice has an HTTP server of its own, which knows no protocol classes of eventlet's; "
         "leave the argument out",
+        "STATE_IDLE": "leave it out: the server closes idle connections itself",
     },
 )
 

@@ -9,6 +9,7 @@ import yaml
 from rpcservice.cli.services import find_services
 from rpcservice.compat.nameko._config import Config
 from rpcservice.compat.nameko._config import config as global_config
+from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.constants import AMQP_URI_CONFIG_KEY
 from rpcservice.compat.nameko.exceptions import nameko_errors
 from rpcservice.envvars import MAY_HOLD_ONE, load, substitute
@@ -20,6 +21,8 @@ __all__ = (
     "setup_config",
     "setup_yaml_parser",
 )
+
+__getattr__ = missing_names(__name__, {"interact": "use code.interact of the standard library"})
 
 
 def import_services(module_name: str) -> list[type]:
