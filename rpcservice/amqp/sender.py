@@ -185,12 +185,10 @@ class ConfirmedSender(Resource):
         tell_all(ended)
 
     def _unsent(self, more: str = "") -> ConnectionLost:
-        reason = self.connection.health()
-        if reason is None and self._channel.current is not None:
+        reason = "the connection is being set up again"
+        if self._suspects and self._channel.current is not None:
             reason = "others go first, one at a time, for one of them has closed the channel"
-        return ConnectionLost(
-            f"nothing was sent: {reason or 'the connection is being set up again'}{more}", maybe_executed=False
-        )
+        return ConnectionLost(f"nothing was sent: {self.connection.health() or reason}{more}", maybe_executed=False)
 
     def _publish_on(self, channel: LinkChannel, pending: Pending, ended: list[Pending]) -> bool:
         """Publish a message; False when it has to wait for another channel."""
