@@ -64,7 +64,8 @@ class EventHandler(MessageHandler):
         reliable_delivery: Keep events while no handler is connected. With BROADCAST this needs instances with
             names of their own: override :attr:`broadcast_identifier`.
         requeue_on_error: Put the event back at once when the method raises; else it is done with.
-        options: As for :class:`~rpcservice.amqp.queues.MessageHandler`: ``prefetch_count``, ``accept`` ...
+        options: As for :class:`~rpcservice.amqp.queues.MessageHandler`: ``retry``, ``dead_letter``,
+            ``prefetch_count``, ``accept`` ...
     """
 
     def __init__(
@@ -112,6 +113,14 @@ class EventHandler(MessageHandler):
                 f"{self.bound_to.service_name}.{self.method_name}: a BROADCAST handler cannot be reliable, since its "
                 "queue has another name at each start; set reliable_delivery=False, or override broadcast_identifier"
             )
+        if self.handler_type == BROADCAST and not self.reliable_delivery:
+            # Each instance would leave a queue of its own behind, for nobody.
+            if self._consuming.get("dead_letter"):
+                raise DeclarationError(
+                    f"{self.bound_to.service_name}.{self.method_name}: a BROADCAST handler has no dead letters, since "
+                    "its queue has another name at each start; leave dead_letter out"
+                )
+            self._keeps_dead_letters = False
         self.queue = self._make_queue()
         super().setup()
 
@@ -141,6 +150,12 @@ class EventHandler(MessageHandler):
                 self._identifier = new_id().replace("-", "")
                 self.queue = self._make_queue()
             raise
+
+    @property
+    def queue_with_dead_letters(self) -> str | None:
+        """The name of the queue whose dead letters are kept; None where they are not."""
+        is_lasting = self.handler_type != BROADCAST or self.reliable_delivery
+        return self.queue_name if self._keeps_dead_letters and is_lasting else None
 
     def describe(self) -> str:
         """Name the event."""

@@ -227,6 +227,11 @@ class MessageHandler(Entrypoint):
         else:
             ctx.message.reject(requeue=True)
 
+    @property
+    def queue_with_dead_letters(self) -> str | None:
+        """The name of the queue whose dead letters are kept; None where they are not."""
+        return str(self.queue.name) if self._keeps_dead_letters else None
+
     def describe(self) -> str:
         """Name the queue."""
         return f"consume {describe(self.queue)} -> {self.method_name}"

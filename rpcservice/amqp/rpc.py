@@ -24,6 +24,11 @@ from rpcservice.errors import BadRequest, DeadlineExceeded, MethodNotFound
 _log = logging.getLogger(__name__)
 
 
+def request_queue(service_name: str) -> str:
+    """Give the name of the queue for the requests to a service."""
+    return f"rpc-{service_name}"
+
+
 class RpcConsumer(Resource):
     """The request queue of one service, all of its methods together; its key is the service's name.
 
@@ -58,7 +63,7 @@ class RpcConsumer(Resource):
         self.methods[entrypoint.method_name] = entrypoint
 
     def _declare(self, channel: LinkChannel) -> str:
-        queue, exchange = f"rpc-{self.key}", self.config.rpc_exchange
+        queue, exchange = request_queue(self.key), self.config.rpc_exchange
         channel.declare_exchange(exchange, "topic", durable=True)
         channel.declare_queue(queue, durable=True)
         channel.bind_queue(queue, exchange, f"{self.key}.*")
@@ -237,6 +242,11 @@ class Rpc(Entrypoint):
     def give_back(self, ctx: WorkerContext) -> None:
         """Put the request back on its queue."""
         ctx.message.reject(requeue=True)
+
+    @property
+    def queue_with_dead_letters(self) -> str | None:
+        """The name of the queue whose dead letters are kept; None where they are not."""
+        return request_queue(self.bound_to.service_name) if self.keeps_dead_letters else None
 
     def describe(self) -> str:
         """Name the method as callers do."""

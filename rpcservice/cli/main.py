@@ -9,6 +9,7 @@ import click
 from rpcservice import __version__
 from rpcservice.cli.backdoor import backdoor
 from rpcservice.cli.call import call
+from rpcservice.cli.dead_letters import dead_letters
 from rpcservice.cli.emit import emit
 from rpcservice.cli.migrate import migrate
 from rpcservice.cli.run import run
@@ -63,5 +64,5 @@ def main(ctx: click.Context) -> None:
         ctx.exit(2)
 
 
-for command in (run, call, emit, shell, backdoor, show_config, test, migrate):
+for command in (run, call, emit, dead_letters, shell, backdoor, show_config, test, migrate):
     main.add_command(command)

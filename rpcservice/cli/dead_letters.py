@@ -1,0 +1,317 @@
+"""``rpcservice dead-letters``: shows what could not be handled, sends it back, or throws it away."""
+
+import base64
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rpcservice.cli.client import with_broker_wait
+from rpcservice.cli.common import Command, config_options, read_settings
+from rpcservice.errors import CommandError
+
+if TYPE_CHECKING:
+    from rpcservice.amqp.graveyard import Graveyard, Outcome
+    from rpcservice.amqp.link import Delivery
+    from rpcservice.config import Settings
+
+_MANAGEMENT_HELP = "RabbitMQ's management API, such as http://guest:guest@localhost:15672; it knows all queues."
+_MOST_SHOWN = 300
+"""Characters of a body that are shown to people."""
+
+
+@click.group(name="dead-letters")
+def dead_letters() -> None:
+    """Show what could not be handled, send it back, or throw it away.
+
+    A queue is named as it is, with or without ".dead".
+
+    \b
+    Examples:
+      rpcservice dead-letters list -c config.yaml
+      rpcservice dead-letters show evt-orders-placed--billing.bill
+      rpcservice dead-letters replay evt-orders-placed--billing.bill --limit 1
+    """
+
+
+def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+        click.option("--id", "ids", multiple=True, metavar="ID", help="Only the message of this id; may be repeated."),
+        click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N, the oldest first."),
+    ):
+        function = option(function)
+    return config_options(function)
+
+
+@dead_letters.command(name="list", cls=Command)
+@click.argument("queues", nargs=-1, metavar="[QUEUE]...")
+@click.option("--services", "targets", multiple=True, metavar="MODULE[:CLASS]", help="Look at this service's queues.")
+@click.option("--management", metavar="URL", help=_MANAGEMENT_HELP)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@config_options
+def list_(
+    queues: Sequence[str],
+    targets: Sequence[str],
+    management: str | None,
+    as_json: bool,
+    config: str | None,
+    define: Sequence[tuple[str, str]],
+    broker: str | None,
+) -> None:
+    """Say how many dead letters there are.
+
+    Looks at the queues that are named; else at those of the services given with --services or listed in the
+    configuration, or with --management at all of the virtual host.
+    """
+    settings = _settings(config, define, broker)
+    names = list(queues) or _known_queues(settings, targets, management)
+
+    def count(graveyard: "Graveyard") -> list[tuple[str, int | None]]:
+        return [(name, graveyard.count(name)) for name in names]
+
+    counts = _on_broker(settings, count)
+    if as_json:
+        for name, messages in counts:
+            click.echo(json.dumps({"queue": name, "dead_letters": messages}))
+        return
+    for name, messages in counts:
+        click.echo(f"{'-' if messages is None else messages:>8}  {name}")
+    if not counts:
+        click.echo("There is no queue with dead letters.")
+
+
+@dead_letters.command(cls=Command)
+@click.argument("queue")
+@click.option("--traceback", "with_traceback", is_flag=True, help="Show the tracebacks too.")
+@_chosen
+def show(
+    queue: str,
+    with_traceback: bool,
+    limit: int | None,
+    ids: Sequence[str],
+    as_json: bool,
+    config: str | None,
+    define: Sequence[tuple[str, str]],
+    broker: str | None,
+) -> None:
+    """Show the dead letters of QUEUE, the oldest first, 10 of them unless --limit says otherwise."""
+    settings = _settings(config, define, broker)
+
+    def look(graveyard: "Graveyard") -> None:
+        _check_known(graveyard, queue)
+        shown = 0
+        for letter in graveyard.look(queue, _choice(None if ids else limit or 10, ids)):
+            click.echo(json.dumps(_described(letter)) if as_json else _told(letter, with_traceback))
+            shown += 1
+        if not shown and not as_json:
+            click.echo("There are none.")
+
+    _on_broker(settings, look)
+
+
+@dead_letters.command(cls=Command)
+@click.argument("queue")
+@_chosen
+def replay(
+    queue: str,
+    limit: int | None,
+    ids: Sequence[str],
+    as_json: bool,
+    config: str | None,
+    define: Sequence[tuple[str, str]],
+    broker: str | None,
+) -> None:
+    """Send the dead letters of QUEUE back to where they failed; their attempts are counted anew."""
+    settings = _settings(config, define, broker)
+    _deal_with(settings, queue, _choice(limit, ids), "replay", "sent back", as_json=as_json)
+
+
+@dead_letters.command(cls=Command)
+@click.argument("queue")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_chosen
+def purge(
+    queue: str,
+    yes: bool,
+    limit: int | None,
+    ids: Sequence[str],
+    as_json: bool,
+    config: str | None,
+    define: Sequence[tuple[str, str]],
+    broker: str | None,
+) -> None:
+    """Throw the dead letters of QUEUE away."""
+    settings = _settings(config, define, broker)
+    if not yes:
+        click.confirm(f"Throw dead letters of {queue} away for good?", abort=True, err=True)
+    _deal_with(settings, queue, _choice(limit, ids), "purge", "thrown away", as_json=as_json)
+
+
+def _settings(config: str | None, define: Sequence[tuple[str, str]], broker: str | None) -> "Settings":
+    settings = with_broker_wait(read_settings(config, define, broker))
+    if settings.amqp_uri.startswith("memory:"):
+        raise CommandError("the embedded broker (memory://) reaches no other process; give --broker, or AMQP_URI")
+    return settings
+
+
+def _on_broker(settings: "Settings", work: "Callable[[Graveyard], Any]") -> Any:
+    from rpcservice.amqp.graveyard import Graveyard
+    from rpcservice.cli.client import CLIENT_NAME
+    from rpcservice.concurrency import threads
+    from rpcservice.standalone.session import Session
+
+    session = Session(settings, CLIENT_NAME, threads())
+    graveyard = session.resource(Graveyard)
+    session.wait_until_up(None)
+    try:
+        return work(graveyard)
+    finally:
+        session.stop()
+
+
+def _known_queues(settings: "Settings", targets: Sequence[str], management: str | None) -> list[str]:
+    """Give the queues whose dead letters are asked for without naming them.
+
+    Raises:
+        CommandError: Nothing says which they are.
+    """
+    if management is not None:
+        return _queues_of_broker(settings, management)
+    names = targets or settings.services
+    if not names:
+        raise CommandError(
+            "which queues? name them, give --services MODULE, -c FILE with a list under services, or --management URL"
+        )
+    from rpcservice.cli.services import find_services
+    from rpcservice.concurrency import threads
+    from rpcservice.core.container import ServiceContainer
+    from rpcservice.core.resource import Resources
+
+    found: dict[str, None] = {}
+    resources = Resources(settings, threads())
+    for cls in find_services(names):
+        for entrypoint in ServiceContainer(cls, settings, resources=resources).entrypoints:
+            queue = getattr(entrypoint, "queue_with_dead_letters", None)
+            if queue is not None:
+                found[queue] = None
+    return list(found)
+
+
+def _queues_of_broker(settings: "Settings", management: str) -> list[str]:
+    from urllib.parse import unquote, urlsplit
+
+    from rpcservice.amqp.deadletters import SUFFIX
+    from rpcservice.testing.management import ManagementApi
+
+    vhost = unquote(urlsplit(settings.amqp_uri.split(";")[0]).path.removeprefix("/")) or "/"
+    queues: Iterable[Any] = ManagementApi(management).get_queues(vhost)
+    return sorted(queue["name"].removesuffix(SUFFIX) for queue in queues if queue["name"].endswith(SUFFIX))
+
+
+def _choice(limit: int | None, ids: Sequence[str]) -> "Callable[[Delivery], bool]":
+    """Give what says of each dead letter, once, whether it is meant."""
+    chosen = 0
+
+    def is_meant(letter: "Delivery") -> bool:
+        nonlocal chosen
+        if (ids and letter.properties.get("message_id") not in ids) or (limit is not None and chosen >= limit):
+            return False
+        chosen += 1
+        return True
+
+    return is_meant
+
+
+def _check_known(graveyard: "Graveyard", queue: str) -> int:
+    count = graveyard.count(queue)
+    if count is None:
+        from rpcservice.amqp.graveyard import name_of
+
+        raise CommandError(
+            f"there is no queue {name_of(queue)!r}; `rpcservice dead-letters list` says which there are, and an "
+            "entrypoint has one with dead_letter=True, or a retry"
+        )
+    return count
+
+
+def _deal_with(
+    settings: "Settings",
+    queue: str,
+    is_meant: "Callable[[Delivery], bool]",
+    action: str,
+    done: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Carry an action out and say what came of it.
+
+    Raises:
+        ClickException: Some of the dead letters are still there.
+    """
+
+    def work(graveyard: "Graveyard") -> "tuple[int, list[Outcome]]":
+        total = _check_known(graveyard, queue)
+        finished, problems = 0, []
+        outcomes: Iterable[Outcome] = getattr(graveyard, action)(queue, is_meant)
+        with click.progressbar(outcomes, length=total, file=sys.stderr, label=action) as bar:
+            for outcome in bar:
+                finished += outcome.problem is None
+                if outcome.problem is not None:
+                    problems.append(outcome)
+                if as_json:
+                    identity = outcome.letter.properties.get("message_id")
+                    click.echo(json.dumps({"id": identity, "problem": outcome.problem}))
+        return finished, problems
+
+    finished, problems = _on_broker(settings, work)
+    if not as_json:
+        click.echo(f"{done}: {finished}")
+    if problems:
+        raise click.ClickException(f"{len(problems)} stay: {problems[0].problem}")
+
+
+def _described(letter: "Delivery") -> dict[str, Any]:
+    """Give all that is known of a dead letter, as JSON takes it."""
+    from rpcservice.amqp import deadletters as names
+
+    headers = letter.headers
+    try:
+        body, encoding = letter.body.decode(), "text"
+    except UnicodeDecodeError:
+        body, encoding = base64.b64encode(letter.body).decode(), "base64"
+    attempts = headers.get(names.ATTEMPTS)
+    return {
+        "id": letter.properties.get("message_id"),
+        "queue": headers.get(names.QUEUE),
+        "service": headers.get(names.SERVICE),
+        "method": headers.get(names.METHOD),
+        "error": headers.get(names.ERROR),
+        "traceback": headers.get(names.TRACEBACK),
+        "attempts": next(iter(attempts.values()), None) if isinstance(attempts, dict) else None,
+        "failed_at": headers.get(names.TIME),
+        "exchange": headers.get(names.ORIGIN_EXCHANGE),
+        "routing_key": headers.get(names.ORIGIN_KEY),
+        "content_type": letter.properties.get("content_type"),
+        "headers": {name: str(value) for name, value in headers.items() if not name.startswith(names.OWN_PREFIX)},
+        "body": body,
+        "body_encoding": encoding,
+    }
+
+
+def _told(letter: "Delivery", with_traceback: bool) -> str:
+    """Say in a few lines what a dead letter is."""
+    known = _described(letter)
+    body = known["body"]
+    shown = body if len(body) <= _MOST_SHOWN else f"{body[:_MOST_SHOWN]}... ({len(body):,} characters)"
+    attempts = f" after attempt {known['attempts']}" if known["attempts"] is not None else ""
+    lines = [
+        f"{known['failed_at'] or '(no time)'}  {known['service']}.{known['method']}{attempts}  id {known['id']}",
+        f"  {known['error']}",
+        f"  {known['exchange'] or '(default exchange)'} {known['routing_key']}: {shown}",
+    ]
+    if with_traceback and known["traceback"]:
+        lines += [f"    {line}" for line in known["traceback"].splitlines()]
+    return "\n".join(lines)
