@@ -9,7 +9,6 @@ from kombu import Exchange
 from rpcservice.amqp import declarations
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, connection_key
 from rpcservice.amqp.declarations import Declarations
-from rpcservice.amqp.link import LinkChannel
 from rpcservice.concurrency import Backend, green, threads
 from rpcservice.errors import ChannelClosed, ConnectionLost
 from rpcservice.testing import FakeHost
@@ -30,7 +29,7 @@ class Rig:
         assert self.connection.link is not None
         self.channel = self.connection.link.channel()
 
-    def watch(self) -> LinkChannel:
+    def watch(self) -> None:
         """Note from now on what is asked on the present channel."""
         channel = self.declarations._open().wait(None)
         method = channel.declare_exchange
@@ -40,8 +39,7 @@ class Rig:
             self.host.backend.sleep(0.01)  # while others come with the same question
             method(name, *args, **options)
 
-        channel.declare_exchange = noted  # type: ignore[method-assign]
-        return channel
+        channel.declare_exchange = noted
 
     def together(self, *works: Callable[[], object]) -> list[Exception | None]:
         """Do several things beside each other; gives their errors."""
@@ -125,7 +123,7 @@ def test_a_broker_that_does_not_answer_is_waited_for_as_long_as_told(rig: Rig) -
         goes_on.wait(10)
         method(name, **options)
 
-    channel.declare_exchange = hang  # type: ignore[method-assign, assignment]
+    channel.declare_exchange = hang
     with pytest.raises(ConnectionLost, match=r"nothing was sent: the broker does not say whether it has .* 'there'"):
         rig.declarations.check("there", 0.05)
     goes_on.set()
@@ -141,7 +139,7 @@ def test_a_connection_that_breaks_meanwhile_is_waited_for(rig: Rig) -> None:
         link.lose(ConnectionLost("cut"))
         raise ConnectionLost("cut")
 
-    channel.declare_exchange = lose  # type: ignore[method-assign, assignment]
+    channel.declare_exchange = lose
     rig.declarations.check("there", 10)
     assert rig.declarations.knows("there")
 

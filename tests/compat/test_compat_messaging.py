@@ -12,7 +12,9 @@ from kombu.exceptions import MessageStateError
 from kombu.message import Message as KombuMessage
 from wire import Inbox, Wire
 
+from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.memory_broker import forget_broker
+from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.compat.nameko.amqp.publish import Publisher as PublisherCore
 from rpcservice.compat.nameko.amqp.publish import UndeliverableMessage
 from rpcservice.compat.nameko.containers import ServiceContainer
@@ -31,7 +33,7 @@ from rpcservice.compat.nameko.messaging import (
 from rpcservice.compat.nameko.rpc import rpc
 from rpcservice.compat.nameko.runners import ServiceRunner
 from rpcservice.concurrency import green
-from rpcservice.errors import DeclarationError
+from rpcservice.errors import ChannelClosed, DeclarationError
 from rpcservice.testing import entrypoint_hook
 
 Serve = Callable[..., ServiceRunner]
@@ -423,6 +425,16 @@ def test_what_one_message_declares_is_there_for_it(serve: Serve, wire: Wire) -> 
     runner = serve(publishing(Publisher()))
     send(runner, 1, exchange=PARCELS, routing_key="new", declare=[QUEUE], mandatory=True)
     assert wire.channel.get("parcels", no_ack=True) is not None
+
+
+def test_an_exchange_that_is_missing_fails_its_message_and_leaves_the_others_alone(serve: Serve, wire: Wire) -> None:
+    runner = serve(publishing(Publisher(PARCELS)))
+    container = runner.service_map["publishing"]
+    sender = container.resource(ConfirmedSender, connection_key(container.config))
+    shared = sender._channel.current
+    with pytest.raises(ChannelClosed, match="404 NOT_FOUND - no exchange 'absent'"):
+        send(runner, 1, exchange=Exchange("absent"), routing_key="new")
+    assert sender._channel.current is shared
 
 
 def test_class_attributes_are_options(serve: Serve) -> None:
