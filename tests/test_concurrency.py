@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -335,3 +336,10 @@ def test_the_thread_backend_needs_no_eventlet() -> None:
     # Measuring coverage imports eventlet by itself.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=30)
+
+
+def test_what_a_signal_handler_raises_breaks_no_event_and_no_clock() -> None:
+    """A KeyboardInterrupt or a worker's time-out may come between any two steps of the main thread."""
+    command = [sys.executable, str(Path(__file__).parent / "storm.py")]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert found.stdout == "True [True, True, True]\n"

@@ -4,10 +4,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from amqp.exceptions import AMQPError
+
 from rpcservice.amqp import frames
 from rpcservice.amqp.link import Delivery, Message, QueueInfo, Returned
 from rpcservice.core.context import new_id
-from rpcservice.errors import ChannelClosed
+from rpcservice.errors import BrokerError, ChannelClosed, ConnectionLost
 
 if TYPE_CHECKING:
     from rpcservice.amqp.framelink import FrameLink
@@ -58,7 +60,8 @@ class FrameChannel:
             self._write(data)
             return 0
         with self._guard:
-            # The broker counts in the order of arrival, so number and place in the queue go together.
+            # The broker counts in the order of arrival, so number and place in the queue go together. On threads
+            # no signal handler comes between the two steps, since a writer there is entered by one call of C.
             self._sequence += 1
             self._write(data)
             return self._sequence
@@ -257,6 +260,19 @@ class FrameChannel:
         finally:
             self.is_open = False
             self.failure = self.failure or ChannelClosed(200, "this process closed it")
+            self._link.forget(self)
+
+    def abandon(self, reason: str) -> None:
+        """End because it is out of step with the broker; does not wait."""
+        self.fail(ConnectionLost(f"the channel is given up: {reason}"))
+        self._link.backend.spawn(self._close_abandoned)
+
+    def _close_abandoned(self) -> None:
+        try:
+            self._link.call(None, self.amqp.close)
+        except (BrokerError, AMQPError) as exc:
+            _log.debug("an abandoned channel ended by itself: %s", exc)
+        finally:
             self._link.forget(self)
 
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -20,7 +20,7 @@ from amqp.method_framing import frame_writer
 from rpcservice.amqp import frames
 from rpcservice.amqp.framechannel import FrameChannel
 from rpcservice.amqp.frameparser import FrameParser
-from rpcservice.amqp.framesocket import READ_SIZE, SocketReader, SocketWriter, socket_settings
+from rpcservice.amqp.framesocket import READ_SIZE, SocketReader, Writer, make_writer, socket_settings
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.amqp.tls import check_login_method, tls_options
 from rpcservice.amqp.tlssocket import shared
@@ -93,7 +93,9 @@ class FrameLink:
         self._turn = backend.event()
         self._turns = self._turns_seen = 0
         self._bytes_in = 0
-        self._writer: SocketWriter | None = None
+        self._writer: Writer | None = None
+        self.write: Callable[[bytes], object] = self._refuse
+        """Leaves bytes for the writer."""
         self._amqp: Any = None
         self._sock: Any = None
 
@@ -132,7 +134,8 @@ class FrameLink:
         self._amqp.drain_events = self._await_turn
         already_read = bytes(transport._read_buffer)
         transport._read_buffer = b""
-        self._writer = SocketWriter(self._sock, self.backend, self._cannot_write)
+        self._writer = make_writer(self._sock, self.backend, self._cannot_write)
+        self.write = self._writer.write
         self.backend.spawn(self._read, already_read)
         if self._amqp.heartbeat:
             self.backend.spawn(self._beat, float(self._amqp.heartbeat))
@@ -143,10 +146,8 @@ class FrameLink:
 
     # Writing: whoever has a frame leaves it in a queue; the writer sends all that has gathered in one call.
 
-    def write(self, data: bytes) -> None:
-        """Leave bytes for the writer."""
-        assert self._writer is not None
-        self._writer.write(data)
+    def _refuse(self, data: bytes) -> None:
+        raise ConnectionLost(f"not connected to {hide_password(self.uri)}; call connect() first")
 
     def _cannot_write(self, exc: Exception) -> None:
         self.lose(ConnectionLost(f"writing to the broker failed: {_reason(exc)}"))
@@ -270,11 +271,24 @@ class FrameLink:
             except (amqp.exceptions.AMQPError, OSError, AttributeError, TypeError) as exc:
                 # py-amqp answers with AttributeError and the like when its connection has been collected.
                 closing = ConnectionLost("the connection is being closed by this process") if self._is_closing else None
-                raise self.failure or (channel.failure if channel is not None else None) or closing or exc from exc
+                known = self.failure or (channel.failure if channel is not None else None) or closing
+                if known is None and isinstance(exc, OSError):
+                    self._break_off(channel, exc)
+                raise known or exc from exc
+            except ConnectionLost:
+                raise
+            except BaseException as exc:
+                self._break_off(channel, exc)
+                raise
             finally:
                 self._awaited = None
                 self._is_calling = False
                 self._release()
+
+    def _break_off(self, channel: FrameChannel | None, exc: BaseException) -> None:
+        """Give up a channel whose question a signal handler broke off: the next one would get the late answer."""
+        if channel is not None and channel.failure is None and self.failure is None:
+            channel.abandon(f"{type(exc).__name__} came while the broker was asked for something")
 
     # Lifecycle
 
@@ -308,7 +322,10 @@ class FrameLink:
         while not self._ended.wait(interval / 2):
             if self._writer.count == sent:
                 self.write(frames.HEARTBEAT)
-            sent = self._writer.count
+                # The heartbeat itself; on threads it is counted when it has been sent.
+                sent += 1
+            else:
+                sent = self._writer.count
             if self._bytes_in != received:
                 received, last_heard = self._bytes_in, monotonic()
             elif monotonic() - last_heard >= 1.5 * interval:

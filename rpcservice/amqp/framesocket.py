@@ -4,9 +4,10 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from rpcservice.concurrency import Backend
+from rpcservice.concurrency.thread import make_queue
 
 READ_SIZE = 256 * 1024
 
@@ -63,14 +64,69 @@ class SocketReader:
             self._watch = None
 
 
-class SocketWriter:
-    """Sends whatever has gathered by the time that the hub, or the writer's thread, gets to it.
+class Writer(Protocol):
+    """Sends what it is given, in that order.
+
+    Attributes:
+        count: Grows when something is sent.
+    """
+
+    count: int
+
+    def write(self, data: bytes) -> object:
+        """Leave bytes to be sent."""
+        ...
+
+    def end(self) -> None:
+        """Have the writer's task end when all has been sent."""
+        ...
+
+
+def make_writer(sock: Any, backend: Backend, on_failure: Callable[[Exception], None]) -> Writer:
+    """Start the writer for a socket.
 
     Args:
         sock: The socket.
         backend: Where the writer runs.
         on_failure: Called with the error when the socket takes no more; must not wait.
     """
+    return (ThreadWriter if backend.name == "threads" else SocketWriter)(sock, backend, on_failure)
+
+
+class ThreadWriter:
+    """Sends whatever has gathered by the time that its thread gets to it."""
+
+    def __init__(self, sock: Any, backend: Backend, on_failure: Callable[[Exception], None]) -> None:
+        self.count = 0
+        self._given = make_queue()
+        # Nothing around it: what a signal handler raises in a caller comes before it, or when it has been done.
+        self.write: Callable[[bytes], object] = self._given.put
+        self._sendall = sock.sendall
+        self._on_failure = on_failure
+        self._is_ended = False
+        backend.spawn(self._run)
+
+    def _run(self) -> None:
+        get, size = self._given.get, self._given.qsize
+        try:
+            while size() or not self._is_ended:
+                data = get()
+                if more := size():
+                    data = b"".join([data, *(get() for _ in range(more))])
+                if data:
+                    self._sendall(data)
+                    self.count += 1
+        except (OSError, ValueError) as exc:
+            self._on_failure(exc)
+
+    def end(self) -> None:
+        """Have the thread end when all has been sent."""
+        self._is_ended = True
+        self.write(b"")
+
+
+class SocketWriter:
+    """Sends, on greenlets, whatever has gathered by the time that the hub gets to it."""
 
     def __init__(self, sock: Any, backend: Backend, on_failure: Callable[[Exception], None]) -> None:
         self.count = 0

@@ -23,6 +23,9 @@ SWEEP_INTERVAL = 30.0
 A_MOMENT = 0.001
 """Seconds after which a request is tried again that found its channel ended."""
 
+A_WHILE = 2.0
+"""Seconds after which an outcome that is on its way does not come any more."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -163,8 +166,9 @@ class RpcCall:
                 raise RpcTimeout(self.service_name, self.method_name, timeout)
         elif not self._event.wait(remaining):
             self.expire()
-            # Where somebody else has taken it, the outcome is on its way.
-            self._event.wait()
+            # Where somebody else has taken it, the outcome is on its way, unless a signal handler has broken that off.
+            if not self._event.wait(A_WHILE):
+                self.settle(RpcTimeout(self.service_name, self.method_name, self.timeout or 0))
 
     def _decode(self) -> tuple[Any, Exception | None]:
         assert self.reply is not None

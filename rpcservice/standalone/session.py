@@ -121,14 +121,17 @@ class Session:
             BrokerUnavailable: The broker could not be reached within ``startup_timeout``.
             ConnectionLost: It is not up in time; nothing was sent.
         """
-        with self.guard:
-            is_first, self._is_starting = not self._is_starting, True
-            self._waiting += 1
-        if is_first:
-            self._begin()
-        was_tried = self._tried.wait(timeout)
-        with self.guard:
-            self._waiting -= 1
+        is_first = False
+        try:
+            with self.guard:
+                self._waiting += 1
+                is_first, self._is_starting = not self._is_starting, True
+            if is_first:
+                self._begin()
+            was_tried = self._tried.wait(timeout)
+        finally:
+            with self.guard:
+                self._waiting -= 1
         if not was_tried:
             raise ConnectionLost(
                 f"nothing was sent: the client is not connected yet, after {timeout:g} s: {self._troubles()}; start "
@@ -146,12 +149,19 @@ class Session:
             self.backend.spawn(self._start)
         except RuntimeError as exc:
             # From Python 3.12 on, an interpreter that ends starts no threads.
-            self._error = ConnectionLost(
-                f"nothing was sent: the client cannot connect, since no thread can be started ({exc}); when a program "
-                "ends, only a client that is connected already can be used: start() it before"
+            self._cannot_begin(
+                f"the client cannot connect, since no thread can be started ({exc}); when a program ends, only a "
+                "client that is connected already can be used: start() it before"
             )
-            self.has_ended = True
-            self._tried.set()
+        except BaseException as exc:
+            # A signal handler's: the thread may run or not.
+            self._cannot_begin(f"{type(exc).__name__} came when the client began to connect")
+            raise
+
+    def _cannot_begin(self, reason: str) -> None:
+        self._error = ConnectionLost(f"nothing was sent: {reason}")
+        self.has_ended = True
+        self._tried.set()
 
     def give_up(self) -> None:
         """End a start that somebody does not wait for any more, unless others do; does not wait."""

@@ -158,3 +158,32 @@ def test_a_channel_that_is_opened_when_its_link_is_lost_is_lost_too(rabbitmq_uri
     link.call = call_and_lose  # type: ignore[method-assign]
     with pytest.raises(ConnectionLost, match="lost"):
         link.channel()
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+def test_a_channel_whose_question_was_broken_off_takes_no_late_answer_for_another(
+    kind: type[BaseException], rabbitmq_uri: str
+) -> None:
+    """As by an interrupt in a thread that declares: who asks next would get the answer that is still to come."""
+    link = FrameLink(rabbitmq_uri, green())
+    link.connect()
+    channel = link.channel()
+    lost: list[Exception] = []
+    channel.on_closed = lost.append
+    await_turn = link._amqp.drain_events
+
+    def break_off(timeout: float | None = None) -> None:
+        link._amqp.drain_events = await_turn
+        link._release()
+        raise kind
+
+    link._amqp.drain_events = break_off
+    with pytest.raises(kind):
+        channel.declare_queue("first")
+    assert [type(failure) for failure in lost] == [ConnectionLost]
+    with pytest.raises(ConnectionLost, match=f"{kind.__name__} came while the broker was asked for something"):
+        channel.declare_queue("second")
+    assert link.channel().declare_queue("third").name == "third"
+    wait_until(lambda: len(link._channels) == 1, "the end of the first channel")
+    link.close()

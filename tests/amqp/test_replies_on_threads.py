@@ -172,15 +172,19 @@ def test_replies_that_come_while_all_calls_fail_are_no_error(rig: Rig) -> None:
 def test_a_callback_that_is_added_when_the_outcome_comes_is_called_once(rig: Rig) -> None:
     call = rig.send()
     called: list[RpcCall] = []
-    is_set = call._event.is_set
+    event = call._event
 
-    def reply_after_the_look() -> bool:
-        found = is_set()
-        call._event.is_set = is_set  # type: ignore[method-assign]
-        rig.listener._receive(rig.reply())
-        return found
+    class Looked:
+        set = event.set
 
-    call._event.is_set = reply_after_the_look  # type: ignore[method-assign]
+        def is_set(self) -> bool:
+            found = event.is_set()
+            call._event = event
+            rig.listener._receive(rig.reply())
+            return found
+
+    looked: Any = Looked()
+    call._event = looked
     call.add_done_callback(called.append)
     assert called == [call]
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -254,6 +255,49 @@ def embedded(count: str) -> dict[str, Any]:
         threading.Thread(target=call, daemon=True).start()
         is_done = done.wait(LIMIT) and all_heard.wait(LIMIT)
     return {"here": here, "home": home, "done": is_done, "elsewhere": sorted(elsewhere), "heard": sorted(heard)}
+
+
+def storm(uri: str, threads: str, blows: str) -> dict[str, Any]:
+    """Call in many threads while a signal handler raises in the main thread, which calls too; then call on."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    from storm import Storm
+
+    is_over = threading.Event()
+    good = [0] * int(threads)
+    client, dispatch = ClusterRpcClient(uri=uri, timeout=20), event_dispatcher(uri=uri)
+
+    def work(number: int) -> Iterable[Any]:
+        while not is_over.is_set():
+            given = [number, good[number]]
+            yield from differs("call", client.desk.say(given), given)
+            if number % 4 == 0:
+                dispatch("office", "opened", given)
+            good[number] += 1
+
+    def turn() -> None:
+        call = client.desk.say.call_async("a")
+        call.add_done_callback(lambda done: done.result())
+        call.result()
+        outcome(client.desk.dawdle.with_options(timeout=0.0005).call_async("late", 0.01).result)
+        dispatch("office", "opened", "in the storm")
+
+    client.start()
+    dispatch.start()
+    wrong: list[Any] = []
+    working = threading.Thread(target=lambda: wrong.extend(in_threads(int(threads), work)), daemon=True)
+    working.start()
+    raging = Storm()
+    raging.rage(turn, int(blows))
+    seen = list(good)
+    goes_on = wait_for(lambda: all(now > before + 1 for now, before in zip(good, seen, strict=True)))
+    turn()
+    is_over.set()
+    working.join(2 * LIMIT)
+    answer = {"wrong": wrong, "goes on": goes_on, "pending": len(client._use()[1].replies._pending)}
+    answer["unconfirmed"] = unconfirmed(dispatch)
+    client.stop()
+    dispatch.stop()
+    return answer
 
 
 # Forks

@@ -108,6 +108,14 @@ def test_threads_share_a_connection_over_tls(
     wait_until(lambda: len(desk.heard) == 80, "all events")
 
 
+def test_what_a_signal_handler_raises_in_one_thread_stops_no_other(
+    desk: type[Desk], run_program: Run, rabbitmq_uri: str
+) -> None:
+    """Afterwards all get answers and confirms, and the interrupted thread too."""
+    answer = run_program("storm", rabbitmq_uri, 8, 3000)
+    assert answer == {"wrong": [], "goes on": True, "pending": 0, "unconfirmed": 0}
+
+
 def test_threads_reach_services_on_the_embedded_broker_of_their_process(run_program: Run) -> None:
     """In the thread that runs the services, a client runs on greenlets beside them."""
     numbers = list(range(8))
