@@ -128,7 +128,7 @@ class EventHandler(MessageHandler):
     def queue_name(self) -> str:
         """The name of the queue, by handler type."""
         handler = f"{self.bound_to.service_name}.{self.method_name}"
-        instance = self.broadcast_identifier
+        instance = self.broadcast_identifier if self.handler_type == BROADCAST else None
         return handler_queue(self.source_service, self.event_type, self.handler_type, handler, instance)
 
     def _make_queue(self) -> Any:

@@ -185,6 +185,8 @@ def _known_queues(settings: "Settings", targets: Sequence[str], management: str 
         raise CommandError(
             "which queues? name them, give --services MODULE, -c FILE with a list under services, or --management URL"
         )
+    from rpcservice.amqp.queues import MessageHandler
+    from rpcservice.amqp.rpc import Rpc
     from rpcservice.cli.services import find_services
     from rpcservice.concurrency import threads
     from rpcservice.core.container import ServiceContainer
@@ -194,9 +196,8 @@ def _known_queues(settings: "Settings", targets: Sequence[str], management: str 
     resources = Resources(settings, threads())
     for cls in find_services(names):
         for entrypoint in ServiceContainer(cls, settings, resources=resources).entrypoints:
-            queue = getattr(entrypoint, "queue_with_dead_letters", None)
-            if queue is not None:
-                found[queue] = None
+            if isinstance(entrypoint, MessageHandler | Rpc) and entrypoint.queue_with_dead_letters:
+                found[entrypoint.queue_with_dead_letters] = None
     return list(found)
 
 

@@ -12,7 +12,7 @@ from command_process import Result
 import rpcservice
 from rpcservice.cli import main
 
-COMMANDS = ("run", "call", "emit", "shell", "backdoor", "show-config", "test", "migrate")
+COMMANDS = ("run", "call", "emit", "dead-letters", "shell", "backdoor", "show-config", "test", "migrate")
 
 
 @pytest.fixture
