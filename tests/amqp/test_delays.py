@@ -1,0 +1,169 @@
+"""Events and messages that are to arrive later wait in the broker, on both brokers."""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import pytest
+from kombu import Exchange
+from waiting import wait_until
+
+from rpcservice import ChannelClosed, EventDispatcher, Publisher, event_handler
+from rpcservice.amqp.waiting import Wait, check_delay, rounded
+from rpcservice.core.runner import ServiceRunner
+from rpcservice.testing import dummy, entrypoint_hook
+
+Start = Callable[..., ServiceRunner]
+
+
+class Sender:
+    name = "orders"
+    dispatch = EventDispatcher()
+    late = EventDispatcher(delay=0.3)
+    publish = Publisher(Exchange("work", "topic"))
+
+    @dummy
+    def run(self, function: Callable[[Any], Any]) -> Any:
+        return function(self)
+
+
+class Reminders:
+    name = "reminders"
+    seen: list[tuple[Any, float]] = []
+
+    @event_handler("orders", "placed")
+    def remind(self, payload: Any) -> None:
+        self.seen.append((payload, monotonic()))
+
+
+@pytest.fixture
+def send(start: Start) -> Callable[[Callable[[Any], Any]], Any]:
+    Reminders.seen = []
+    runner = start(Sender, Reminders)
+
+    def run(function: Callable[[Any], Any]) -> Any:
+        with entrypoint_hook(runner.service_map["orders"], "run") as hook:
+            return hook(function)
+
+    return run
+
+
+Send = Callable[[Callable[[Any], Any]], Any]
+
+
+def test_an_event_arrives_after_its_delay(send: Send, link_kind: str) -> None:
+    begin = monotonic()
+    send(lambda service: service.dispatch("placed", 1, delay=0.5))
+    assert monotonic() - begin < 0.5 or not Reminders.seen
+    wait_until(lambda: Reminders.seen)
+    payload, arrived = Reminders.seen[0]
+    assert payload == 1
+    assert 0.5 <= arrived - begin < 3
+
+
+def test_a_dispatcher_may_delay_all_of_its_events(send: Send, broker: str) -> None:
+    begin = monotonic()
+    send(lambda service: service.late("placed", 1))
+    wait_until(lambda: Reminders.seen)
+    assert Reminders.seen[0][1] - begin >= 0.3
+
+
+def test_a_call_may_do_without_the_delay(send: Send, broker: str) -> None:
+    send(lambda service: service.late("placed", 1, delay=None))
+    wait_until(lambda: Reminders.seen)
+
+
+def test_a_short_delay_is_not_kept_up_by_a_long_one(send: Send, broker: str) -> None:
+    def both(service: Any) -> None:
+        service.dispatch("placed", "long", delay=60)
+        service.dispatch("placed", "short", delay=0.2)
+
+    send(both)
+    wait_until(lambda: Reminders.seen)
+    assert [payload for payload, _ in Reminders.seen] == ["short"]
+
+
+def test_a_message_reaches_its_exchange_under_its_own_key(send: Send, wire: Any, broker: str) -> None:
+    messages = wire.tap("work", "jobs.*")
+    send(lambda service: service.publish("job", routing_key="jobs.print", delay=0.2, headers={"own": 1}))
+    arrived = messages.take()
+    assert (arrived.exchange, arrived.routing_key, arrived.body) == ("work", "jobs.print", b'"job"')
+    assert arrived.headers["own"] == 1
+
+
+def test_a_message_for_one_queue_waits_too(send: Send, wire: Any, broker: str) -> None:
+    wire.channel.declare_queue("jobs")
+    send(lambda service: service.publish("job", exchange="", routing_key="jobs", delay=0.2))
+    assert wait_until(lambda: wire.channel.get("jobs", no_ack=True)).body == b'"job"'
+
+
+def test_what_waiting_adds_never_becomes_context_data(send: Send, wire: Any, broker: str) -> None:
+    from rpcservice.amqp.message import context_from_headers
+
+    events = wire.tap("orders.events", "placed")
+    send(lambda service: service.dispatch("placed", 1, delay=0.1))
+    context = context_from_headers(events.take().headers)
+    assert list(context) == ["call_id_stack"]
+
+
+def test_a_wait_queue_that_was_deleted_is_declared_again(send: Send, wire: Any, broker: str) -> None:
+    send(lambda service: service.dispatch("placed", 1, delay=0.1))
+    wait_until(lambda: len(Reminders.seen) == 1)
+    wire.channel.delete_queue(Wait(100, "orders.events").queue)
+    send(lambda service: service.dispatch("placed", 2, delay=0.1))
+    wait_until(lambda: len(Reminders.seen) == 2)
+
+
+def test_an_exchange_that_does_not_exist_is_found_out_before(send: Send, broker: str) -> None:
+    with pytest.raises(ChannelClosed, match="no-such"):
+        send(lambda service: service.publish("job", exchange="no-such", routing_key="jobs", delay=0.1))
+
+
+def test_an_expiration_cannot_wait(send: Send) -> None:
+    with pytest.raises(TypeError, match="delay and expiration"):
+        send(lambda service: service.dispatch("placed", 1, delay=1, expiration=5))
+
+
+@pytest.mark.parametrize(
+    ("delay", "error", "words"),
+    [
+        ("soon", TypeError, "delay='soon': give a number of seconds"),
+        (True, TypeError, "delay=True: give a number of seconds"),
+        (-1, ValueError, "delay=-1: give seconds from 0"),
+        (float("nan"), ValueError, "delay=nan"),
+        (3_000_000, ValueError, "which are 23 days"),
+    ],
+    ids=str,
+)
+def test_a_delay_that_is_none_is_refused(delay: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        check_delay(delay)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [
+        (0, 10),
+        (0.0101, 11),
+        (0.1, 100),
+        (0.3, 300),
+        (0.25, 250),
+        (0.123, 130),
+        (1, 1000),
+        (1.1, 1100),
+        (37, 37_000),
+        (123, 130_000),
+        (900, 900_000),
+        (3600, 3_600_000),
+        (86_400, 87_000_000),
+        (2_000_000, 2_000_000_000),
+    ],
+)
+def test_delays_are_rounded_up_to_two_digits(seconds: float, milliseconds: int) -> None:
+    assert rounded(seconds) == milliseconds
+
+
+def test_a_wait_queue_outlives_what_waits_in_it() -> None:
+    longest = Wait(rounded(2_000_000), "")
+    assert longest.arguments["x-expires"] > 2 * longest.milliseconds
+    assert longest.arguments["x-expires"] < 2**32
