@@ -40,13 +40,11 @@ chromium:
 redis:
 	@bash .ci/install-redis
 
-# Coverage is looked at after the tests, and is shown only when it is too low: the last words are pytest's summary.
-test: $(VENV)/.installed-dev rabbitmq chromium redis ## Run all tests, against a private RabbitMQ node, with coverage
+# Coverage is looked at after the tests, and is shown only when it is too low: the last words are the tests' summary.
+test: $(VENV)/.installed-dev rabbitmq chromium redis ## Run all tests, in parallel, against private RabbitMQ nodes, with coverage
 	@rm -f .coverage .coverage.*
 	@echo 'Running the tests; this takes some minutes.'
-	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS) || { \
-		echo 'Running again what failed: on a busy machine a broker or a terminal may answer too late.'; \
-		$(BIN)/python -m coverage run -m pytest --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }
+	@$(BIN)/python -m coverage run tests/in_parallel.py $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report > .coverage-report || { cat .coverage-report; exit 1; }
 

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from rpcservice.testing import FakeHost
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "taking_turns"]
 
 
 @pytest.fixture(autouse=True)
