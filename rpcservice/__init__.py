@@ -48,6 +48,8 @@ _HOMES = {
         "MessageTooLarge",
         "MethodNotFound",
         "MissingExtra",
+        "OffloadError",
+        "OffloadFull",
         "PublishError",
         "PublishRejected",
         "PublishTimeout",
@@ -64,6 +66,7 @@ _HOMES = {
         "WorkerPoolFull",
         "WorkerTimeout",
     ),
+    "rpcservice.offload": ("Offload",),
     "rpcservice.standalone": (
         "ClusterRpcClient",
         "ClusterRpcProxy",
@@ -131,6 +134,8 @@ if TYPE_CHECKING:
     from rpcservice.errors import MessageTooLarge as MessageTooLarge
     from rpcservice.errors import MethodNotFound as MethodNotFound
     from rpcservice.errors import MissingExtra as MissingExtra
+    from rpcservice.errors import OffloadError as OffloadError
+    from rpcservice.errors import OffloadFull as OffloadFull
     from rpcservice.errors import PublishError as PublishError
     from rpcservice.errors import PublishRejected as PublishRejected
     from rpcservice.errors import PublishTimeout as PublishTimeout
@@ -146,6 +151,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import WebSocketRefused as WebSocketRefused
     from rpcservice.errors import WorkerPoolFull as WorkerPoolFull
     from rpcservice.errors import WorkerTimeout as WorkerTimeout
+    from rpcservice.offload import Offload as Offload
     from rpcservice.standalone import ClusterRpcClient as ClusterRpcClient
     from rpcservice.standalone import ClusterRpcProxy as ClusterRpcProxy
     from rpcservice.standalone import ServiceRpcClient as ServiceRpcClient

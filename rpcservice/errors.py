@@ -12,6 +12,8 @@
     ├── Requeue                         a method asks for its message again, later
     ├── Reject                          a method wants its message never again
     ├── WorkerTimeout                   a method ran for longer than its time_limit
+    ├── OffloadError                    offloaded work could not be done, or its outcome not be told
+    │   └── OffloadFull                 every thread or process of an Offload is busy, and enough calls wait
     ├── MissingExtra                    an optional package is not installed
     ├── BrokerError
     │   ├── BrokerUnavailable           no connection within startup_timeout
@@ -117,6 +119,14 @@ class WorkerTimeout(RpcServiceError, TimeoutError):
 
 class MissingExtra(RpcServiceError, ImportError):
     """Raised when a feature needs an optional package that is not installed."""
+class OffloadError(RpcServiceError):
+    """Raised when work for another process could not be sent there, or its outcome did not come back."""
+
+
+class OffloadFull(OffloadError):
+    """Raised when every thread or process of an Offload is busy, and as many calls wait for one as may."""
+
+
 
 
 class BrokerError(RpcServiceError):

@@ -34,7 +34,7 @@ CORE = (
     "core.container",
     "core.runner",
 )
-TRANSPORTS = ("amqp", "web", "timers")
+TRANSPORTS = ("amqp", "web", "timers", "offload")
 FRONT = ("nameko_names", "reliability", "standalone", "aio", "testing", "compat", "migrate", "cli", "__main__", "")
 LAYERS = (GROUND, (*CORE, "core"), TRANSPORTS, FRONT)
 

@@ -71,6 +71,7 @@ class ServiceContainer:
         ]
         self.started = False
         self.is_stopping = False
+        self.stop_deadline: float | None = None
         self._failure: BaseException | None = None
         self._ended: Event = self.backend.event()
         self._threads: set[Task] = set()

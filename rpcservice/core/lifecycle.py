@@ -61,6 +61,7 @@ def _stop_services(containers: "Sequence[ServiceContainer]") -> None:
     for container in containers:
         _log.debug("stopping %s", container)
         container.is_stopping = True
+        container.stop_deadline = deadline
     _stop_phase(containers, "source")
     remaining = {container: container.pool.unfinished() for container in containers}
     for container, contexts in remaining.items():
