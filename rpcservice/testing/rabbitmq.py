@@ -23,9 +23,12 @@ from rpcservice.testing.rabbitmq_install import find_server
 from rpcservice.testing.rabbitmq_settings import management_settings, node_settings, render, tls_settings
 
 USER = "guest"
+PASSWORD_PREFIX = "node-secret-"
+"""What the password of all nodes of a process begins with; no other user of the machine can guess how it ends."""
 _ACTOR = '<<"test">>'
 _ALL_RIGHTS = f'<<".*">>, <<".*">>, <<".*">>, {_ACTOR}'
 _READY_PAUSE = 0.05
+_PASSWORD = f"{PASSWORD_PREFIX}{secrets.token_hex(8)}"
 
 
 class RabbitMQNode:
@@ -199,7 +202,7 @@ class RabbitMQNode:
         cookie_file.chmod(0o400)
         (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         settings = {
-            **node_settings(self.port, self._distribution_port),
+            **node_settings(self.port, self._distribution_port, USER, _PASSWORD),
             **tls_settings(self.tls_port, self.certificates),
             **management_settings(self.management_port),
             **self._settings,
@@ -237,7 +240,7 @@ class RabbitMQNode:
         """The URI of the management API."""
         if self.management_port is None:
             raise ValueError(f"{self.name} has no management API; make it with RabbitMQNode(management=True)")
-        return f"http://{USER}:{USER}@127.0.0.1:{self.management_port}"
+        return f"http://{USER}:{_PASSWORD}@127.0.0.1:{self.management_port}"
 
     def uri_for(self, vhost: str, *, tls: bool = False) -> str:
         """Give the URI of a virtual host, for a plain connection or one with TLS."""
@@ -245,8 +248,8 @@ class RabbitMQNode:
             if self.tls_port is None:
                 raise ValueError(f"{self.name} does not listen with TLS; make it with RabbitMQNode(tls=True)")
             # By name, not by number: the host name is what the client verifies.
-            return f"amqps://{USER}:{USER}@localhost:{self.tls_port}/{quote(vhost, safe='')}"
-        return f"amqp://{USER}:{USER}@127.0.0.1:{self.port}/{quote(vhost, safe='')}"
+            return f"amqps://{USER}:{_PASSWORD}@localhost:{self.tls_port}/{quote(vhost, safe='')}"
+        return f"amqp://{USER}:{_PASSWORD}@127.0.0.1:{self.port}/{quote(vhost, safe='')}"
 
     def vhost(self, name: str | None = None, *, tls: bool = False) -> str:
         """Make a fresh virtual host and give its URI; takes some 10 ms."""

@@ -7,9 +7,11 @@ from rpcservice.testing.certificates import Certificates
 HOST = "127.0.0.1"
 
 
-def node_settings(port: int, distribution_port: int) -> dict[str, str]:
-    """Give what every node has: its ports, and limits that suit tests."""
+def node_settings(port: int, distribution_port: int, user: str, password: str) -> dict[str, str]:
+    """Give what every node has: its ports, its user, and limits that suit tests."""
     return {
+        "default_user": user,
+        "default_pass": password,
         "listeners.tcp.default": f"{HOST}:{port}",
         "distribution.listener.port_range.min": str(distribution_port),
         "distribution.listener.port_range.max": str(distribution_port),

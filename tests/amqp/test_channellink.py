@@ -13,7 +13,7 @@ from rpcservice.amqp.link import Delivery, Message
 from rpcservice.concurrency import green, threads
 from rpcservice.errors import ChannelClosed, ConnectionLost
 from rpcservice.testing.proxy import TcpProxy
-from rpcservice.testing.rabbitmq import RabbitMQNode
+from rpcservice.testing.rabbitmq import PASSWORD_PREFIX, RabbitMQNode
 
 LIMIT = 10.0
 
@@ -243,6 +243,6 @@ def test_blocked_publisher_is_told_and_goes_on(
 
 @pytest.mark.broker
 def test_refusing_the_login_is_told(rabbitmq: RabbitMQNode) -> None:
-    link = ChannelLink(rabbitmq.uri.replace("guest:guest", "guest:wrong"), green())
+    link = ChannelLink(rabbitmq.uri.replace(PASSWORD_PREFIX, "wrong-"), green())
     with pytest.raises(ConnectionLost, match=r"cannot connect to .*ACCESS_REFUSED"):
         link.connect()

@@ -21,6 +21,7 @@ from rpcservice.amqp.framelink import FrameLink
 from rpcservice.amqp.link import Message
 from rpcservice.concurrency import Backend, green, threads
 from rpcservice.errors import ChannelClosed, ConfigError, ConnectionLost
+from rpcservice.testing.rabbitmq import PASSWORD_PREFIX
 
 if TYPE_CHECKING:
     from rpcservice.testing import RabbitMQNode, TcpProxy
@@ -188,7 +189,7 @@ def test_an_unknown_login_method_is_named(make_server: Callable[..., FakeServer]
 
 @pytest.mark.broker
 def test_a_refused_login_is_named(rabbitmq: RabbitMQNode, backend: Backend) -> None:
-    link = FrameLink(rabbitmq.uri.replace("guest:guest", "guest:wrong"), backend)
+    link = FrameLink(rabbitmq.uri.replace(PASSWORD_PREFIX, "wrong-"), backend)
     with pytest.raises(ConnectionLost, match=r"cannot connect to .*403.*ACCESS_REFUSED - Login was refused"):
         link.connect()
 

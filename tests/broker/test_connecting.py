@@ -20,6 +20,7 @@ from rpcservice.concurrency import Event, green
 from rpcservice.errors import BrokerUnavailable, ChannelClosed
 from rpcservice.testing import RabbitMQNode, TcpProxy, free_ports
 from rpcservice.testing.callers import cluster_client
+from rpcservice.testing.rabbitmq import PASSWORD_PREFIX
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("quick_pauses")]
 
@@ -57,14 +58,14 @@ def test_a_broker_that_stays_away_is_an_error_after_startup_timeout(container_fa
     container = container_factory(Echo, {"startup_timeout": 0.3})
     with pytest.raises(BrokerUnavailable, match=r"within 0\.3 s: cannot connect to amqp://.*; start it") as caught:
         container.start()
-    assert "guest:guest" not in str(caught.value)
+    assert PASSWORD_PREFIX not in str(caught.value)
 
 
 def test_a_wrong_password_is_an_error_at_the_start(
     container_factory: Make, rabbitmq_uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     container = container_factory(
-        Echo, {"AMQP_URI": rabbitmq_uri.replace("guest:guest", "guest:wrong"), "startup_timeout": 0.3}
+        Echo, {"AMQP_URI": rabbitmq_uri.replace(PASSWORD_PREFIX, "wrong-"), "startup_timeout": 0.3}
     )
     with pytest.raises(BrokerUnavailable, match="ACCESS_REFUSED"):
         container.start()

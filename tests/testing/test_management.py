@@ -6,6 +6,7 @@ import pytest
 
 from rpcservice.errors import BrokerUnavailable
 from rpcservice.testing import ManagementApi, ManagementError, RabbitMQNode, free_ports
+from rpcservice.testing.rabbitmq import PASSWORD_PREFIX
 
 pytestmark = pytest.mark.broker
 
@@ -61,7 +62,7 @@ def test_a_refused_request_tells_its_status(api: ManagementApi) -> None:
 
 def test_a_wrong_password_is_refused_at_once(node: RabbitMQNode) -> None:
     with pytest.raises(ManagementError, match="401"):
-        ManagementApi(node.api_uri.replace(":guest@", ":wrong@"))
+        ManagementApi(node.api_uri.replace(PASSWORD_PREFIX, "wrong-"))
 
 
 def test_where_nothing_answers_the_plugin_is_named() -> None:

@@ -152,14 +152,9 @@ def test_the_port_of_a_uri_follows_its_scheme(uri: str, port: int) -> None:
 
 @pytest.mark.broker
 def test_an_amqp_connection_works_through_the_proxy(rabbitmq: RabbitMQNode, rabbitmq_uri: str) -> None:
-    import amqp
+    import kombu
 
-    from rpcservice.testing.rabbitmq import vhost_name
-
-    with (
-        TcpProxy(rabbitmq_uri) as proxy,
-        amqp.Connection(f"127.0.0.1:{proxy.port}", virtual_host=vhost_name(proxy.uri)) as connection,
-    ):
+    with TcpProxy(rabbitmq_uri) as proxy, kombu.Connection(proxy.uri) as connection:
         connection.channel().queue_declare("q")
         assert set(rabbitmq.queues(rabbitmq_uri)) == {"q"}
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import amqp
@@ -24,9 +25,14 @@ def client(rabbitmq: RabbitMQNode, rabbitmq_uri: str) -> Iterator[amqp.Connectio
         yield connection
 
 
+def _login(uri: str) -> dict[str, Any]:
+    parts = urlsplit(uri)
+    return {"userid": parts.username, "password": parts.password, "virtual_host": vhost_name(uri)}
+
+
 def _connect(uri: str) -> amqp.Connection:
     parts = urlsplit(uri)
-    connection = amqp.Connection(f"{parts.hostname}:{parts.port}", virtual_host=vhost_name(uri))
+    connection = amqp.Connection(f"{parts.hostname}:{parts.port}", **_login(uri))
     connection.connect()
     return connection
 
@@ -130,7 +136,7 @@ def test_the_memory_alarm_blocks_and_unblocks_publishers(rabbitmq: RabbitMQNode,
     parts = urlsplit(rabbitmq_uri)
     with amqp.Connection(
         f"{parts.hostname}:{parts.port}",
-        virtual_host=vhost_name(rabbitmq_uri),
+        **_login(rabbitmq_uri),
         on_blocked=lambda reason: said.append("blocked"),
         on_unblocked=lambda: said.append("unblocked"),
     ) as connection:
@@ -168,7 +174,7 @@ def test_a_verified_tls_connection_works(rabbitmq: RabbitMQNode) -> None:
     parts = urlsplit(uri)
     assert rabbitmq.certificates is not None
     tls = {"ca_certs": str(rabbitmq.certificates.ca), "server_hostname": parts.hostname}
-    with amqp.Connection(f"{parts.hostname}:{parts.port}", virtual_host=vhost_name(uri), ssl=tls) as connection:
+    with amqp.Connection(f"{parts.hostname}:{parts.port}", **_login(uri), ssl=tls) as connection:
         assert connection.connected
         assert [row["ssl"] for row in rabbitmq.connections(uri)] == [True]
     rabbitmq.delete_vhost(uri)
