@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from rpcservice.testing import FakeHost
 
-pytest_plugins = ["pytester", "taking_turns"]
+pytest_plugins = ["pytester", "taking_turns", "security_canary"]
 
 
 @pytest.fixture(autouse=True)
