@@ -46,12 +46,15 @@ class Timer(Entrypoint):
         calls = 0 if self.eager else 1
         while not self._stopped.wait(max(0, begin + calls * self.interval - monotonic())):
             try:
-                self.bound_to.run_worker(self)
+                self._run_once()
             except ContainerBeingKilled:
                 return
             calls += 1
             # After a long call the ticks that passed meanwhile are one late tick, at once; then the old schedule.
             calls = max(calls, int((monotonic() - begin) / self.interval))
+
+    def _run_once(self) -> None:
+        self.bound_to.run_worker(self)
 
     def settle(self, ctx: Any) -> None:
         """Nobody waits for the outcome; errors are in the log."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rpcservice.amqp.requests import begin_call
 from rpcservice.compat.nameko import _clients
 from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko.exceptions import nameko_errors
@@ -135,7 +136,7 @@ class ClusterRpcClient(RpcClient):
     @nameko_errors()
     def start_call(self, context: CallContext, routing_key: str, args: Any, kwargs: Any) -> "RpcCall":
         """Send a request; gives the call, whose ``result()`` waits."""
-        return RpcCall(self._caller.start_call(context, routing_key, args, kwargs, self._caller.options))
+        return RpcCall(begin_call(self._caller, context, routing_key, args, kwargs, self._caller.options))
 
     @nameko_errors()
     def start(self) -> Client:
