@@ -501,7 +501,7 @@ def test_an_option_that_does_not_exist_is_named_with_those_that_do(publishing: A
         ({"declare": ["incoming"]}, TypeError, r"declare=\['incoming'\]: give a list of Exchange and Queue objects"),
         ({"timestamp": "now"}, TypeError, "timestamp='now': give a datetime, or seconds since 1970"),
         ({"timeout": "5"}, TypeError, "timeout='5': give a number of seconds, or None"),
-        ({"retry": "often"}, TypeError, "retry='often': give True or False"),
+        ({"retry": "often"}, TypeError, "retry='often': give True, False or Retry"),
         (
             {"retry_policy": {"max_tries": 1}},
             TypeError,
