@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
@@ -137,6 +138,7 @@ class AmqpConnection(Resource):
         self._channels: list[ManagedChannel] = []
         self._guard = self.backend.guard()
         self._attention = self.backend.event()
+        self._awaiting = 0
         self._started = self.backend.event()
         self._ended = self.backend.event()
         self._startup_error: Exception | None = None
@@ -221,12 +223,29 @@ class AmqpConnection(Resource):
         return True
 
     def _pause(self, seconds: float) -> None:
-        deadline = monotonic() + seconds
-        while not self.is_stopping and self._attention.wait(max(0, deadline - monotonic())):
+        began = monotonic()
+        while not self.is_stopping:
+            # Not more often than that, however many wait.
+            pause = min(seconds, FIRST_PAUSE) if self._awaiting and self.link is None else seconds
+            if not self._attention.wait(max(0, began + pause - monotonic())):
+                return
             # Channels that call for attention meanwhile are looked at with the next attempt.
             self._attention.clear()
             if self.link is not None:
                 return
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Have attempts to connect made about once a second while somebody waits, however long it has been away."""
+        with self._guard:
+            self._awaiting += 1
+        try:
+            if self.link is None:
+                self._attention.set()
+            yield
+        finally:
+            with self._guard:
+                self._awaiting -= 1
 
     def _bring_up(self) -> None:
         """Connect if need be, and open every channel that is not open."""

@@ -107,14 +107,21 @@ class ManagedChannel:
         Raises:
             ConnectionLost: It did not come back in time; nothing was sent.
         """
-        while self.current is None:
+        channel = self.current
+        if channel is not None:
+            return channel
+        with self._connection.awaited():
+            return self._await(deadline)
+
+    def _await(self, deadline: float | None) -> LinkChannel:
+        while (channel := self.current) is None:
             remaining = None if deadline is None else deadline - monotonic()
             if (remaining is not None and remaining <= 0) or not self._ready.wait(remaining):
                 reason = self._connection.health() or "the connection is being set up again"
                 raise ConnectionLost(f"nothing was sent: {reason}", maybe_executed=False)
             if self._connection.is_stopping:
                 raise ConnectionLost("nothing was sent: this process is stopping", maybe_executed=False)
-        return self.current
+        return channel
 
     def stop_waiting(self) -> None:
         """Wake who waits: it will not come back."""

@@ -1,9 +1,10 @@
 """event_dispatcher: events from programs that are no services."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
-from rpcservice.amqp.connection import connection_key
+from rpcservice.amqp.connection import AmqpConnection, connection_key
 from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.events import EventDispatcher, make_event_exchange
 from rpcservice.amqp.message import check_timeout
@@ -29,6 +30,11 @@ class Sources:
         key = connection_key(session.config, publishes=True)
         session.resource(ConfirmedSender, key)
         self._declarations = session.resource(Declarations, key)
+        self._connection = session.resource(AmqpConnection, key)
+
+    def awaited(self) -> AbstractContextManager[None]:
+        """Give a block around a wait, within which a connection that is lost is set up as soon as it can be."""
+        return nullcontext() if self._connection.link is not None else self._connection.awaited()
 
     def dispatch_of(self, service_name: str, timeout: float) -> Callable[..., None]:
         """Give a service's dispatch function; the first time, its exchange is declared, and what is to be beside it."""
@@ -84,7 +90,9 @@ class StandaloneDispatcher(Standalone[Sources]):
         session, sources = self._use()
         if not session.is_up:
             session.wait_until_up(self._timeout)
-        sources.dispatch_of(service_name, self._timeout)(event_type, payload, **options)
+        dispatch = sources.dispatch_of(service_name, self._timeout)
+        with sources.awaited():
+            dispatch(event_type, payload, **options)
 
     def start(self) -> Self:
         """Connect now and not with the first event.

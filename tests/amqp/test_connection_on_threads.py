@@ -1,6 +1,8 @@
 """Links and channels that end between two steps of who takes them into use."""
 
 from collections.abc import Callable
+from itertools import repeat
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -140,6 +142,36 @@ def test_a_channel_is_not_opened_while_its_owner_still_hears_of_the_loss(monkeyp
     assert seen == [True]
     wait_until(lambda: channel.current is not None, "the next channel")
     assert channel.current is rig.links[1].channels[0]
+    rig.connection.stop()
+
+
+def fail(link: FakeLink) -> None:
+    raise ConnectionLost("refused")
+
+
+def test_who_waits_has_attempts_made_soon_however_long_the_pause_has_become(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no more of them than there are first pauses, however many wait."""
+    rig = Rig(monkeypatch, nothing, *[fail] * 1000)
+    monkeypatch.setattr("rpcservice.amqp.connection.FIRST_PAUSE", 0.2)
+    monkeypatch.setattr("rpcservice.amqp.connection.pauses", lambda: repeat(600.0))
+    channel = rig.add_channel()
+    rig.connection.start()
+    attempts = iter(rig.links)
+    made: list[FakeLink] = []
+    make_link: Any = lambda *args: made.append(next(attempts)) or made[-1]  # noqa: E731
+    next(attempts)
+    monkeypatch.setattr("rpcservice.amqp.connection.make_link", make_link)
+    rig.links[0].lose()
+    rig.links[0].channels[0].on_closed(rig.links[0].failure)
+    wait_until(lambda: len(made) == 1, "the first attempt")
+
+    def wait() -> None:
+        with pytest.raises(ConnectionLost, match="refused"):
+            channel.wait(monotonic() + 1)
+
+    waiting = [rig.host.backend.spawn(wait) for _ in range(8)]
+    assert all(task.wait(10) for task in waiting)
+    assert 3 <= len(made) <= 7
     rig.connection.stop()
 
 

@@ -1,5 +1,6 @@
 """RpcCall and ReplyListener where another thread may come between any two of their steps."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -44,6 +45,9 @@ class TwoChannels:
 
     def call_attention(self) -> None:
         """Nothing looks by itself."""
+
+    def awaited(self) -> Any:
+        return nullcontext()
 
     def health(self) -> str | None:
         return "away"

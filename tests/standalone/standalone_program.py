@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -468,6 +469,30 @@ def lose_calls(uri: str) -> dict[str, Any]:
         say(note="lost")
         after = cluster.desk.say("after")
     return {"lost": lost, "seconds": seconds, "during": during, "after": after}
+
+
+def use_a_broker_that_has_come_back(uri: str) -> dict[str, float]:
+    """Lose the broker for so long that the next attempt to reach it is far, and use it when it is there again."""
+    import rpcservice.amqp.connection as connection
+
+    connection.pauses = lambda: repeat(600.0)
+    client, dispatch = ClusterRpcClient(uri=uri, timeout=30), event_dispatcher(uri=uri, timeout=30)
+    sessions = [client._use()[0], dispatch._use()[0]]
+    client.desk.say("a")
+    dispatch("office", "opened", "a")
+    say(note="up")
+    sys.stdin.readline()
+    wait_for(lambda: all("refused" in str(session.resources.health()) for session in sessions))
+    say(note="pausing")
+    sys.stdin.readline()
+    seconds = {}
+    for name, use in (("call", partial(client.desk.say, "b")), ("event", partial(dispatch, "office", "opened", "b"))):
+        began = monotonic()
+        use()
+        seconds[name] = monotonic() - began
+    client.stop()
+    dispatch.stop()
+    return seconds
 
 
 def lost_because(call: Callable[[], Any]) -> Any:

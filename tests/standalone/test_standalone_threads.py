@@ -246,6 +246,22 @@ def test_calls_under_way_fail_at_once_and_later_ones_wait_for_the_connection(
     assert answer["after"] == "after"
 
 
+def test_who_waits_for_a_broker_that_has_come_back_uses_it_soon(
+    desk: type[Desk], start_program: Start, rabbitmq_uri: str
+) -> None:
+    """However long it has been away, and the next attempt would be far: here ten minutes."""
+    with TcpProxy(rabbitmq_uri) as proxy:
+        program = start_program("use_a_broker_that_has_come_back", proxy.uri)
+        program.wait_for(timeout=60, note="up")
+        proxy.refuse()
+        program.send()
+        program.wait_for(timeout=60, note="pausing")
+        proxy.resume()
+        program.send()
+        answer = answer_of(program)
+    assert max(answer.values()) < SOON
+
+
 def test_a_connection_that_breaks_again_and_again_mixes_nothing_up(
     desk: type[Desk], start_program: Start, rabbitmq_uri: str
 ) -> None:
