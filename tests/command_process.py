@@ -41,17 +41,23 @@ class Running:
             with self._changed:
                 lines.append(line.rstrip("\n"))
                 self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
     def wait_for(self, text: str, timeout: float = 30) -> str:
         """Wait for a line with this text, in either stream; gives the line."""
         deadline = monotonic() + timeout
         with self._changed:
             while True:
+                # Asked first: what is said last is seen all the same.
+                may_say_more = any(reader.is_alive() for reader in self._readers)
                 found = [line for line in (*self.out, *self.err) if text in line]
                 if found:
                     return found[0]
-                if not self._changed.wait(deadline - monotonic()):
+                if not may_say_more or monotonic() > deadline:
                     raise AssertionError(f"no line with {text!r} in {self.out} and {self.err}")
+                # A short wait at most: a reader lives for a moment after its last word.
+                self._changed.wait(0.2)
 
     def wait(self, timeout: float = 30) -> int:
         """Wait for the end; gives the exit code."""
@@ -70,9 +76,11 @@ class Running:
             stream.close()
 
 
-# Only its own process can take a terminal; forking here to do so would fork eventlet's hub.
+# Only its own process can take a terminal; forking here to do so would fork eventlet's hub. It hears Ctrl-C again,
+# which a test run in the background ignores.
 TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, signal, sys, termios; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 
