@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
+from eventlet.event import Event
+
 from rpcservice.core import context, worker
 from rpcservice.core.worker import Stage, WorkerPlan
 
@@ -45,6 +47,24 @@ def settle(worker_ctx: Any, result: Any = None, exc_info: Any = None) -> tuple[A
     worker.encode(worker_ctx.plan, worker_ctx)
     worker.settle(worker_ctx.plan, worker_ctx)
     return worker_ctx.result, exc_info_of(worker_ctx.error)
+
+
+def handle_by_event(handle: Callable[..., tuple[Any, Any]], worker_ctx: Any, result: Any, exc_info: Any) -> Any:
+    """Have a ``handle_result`` of nameko's entrypoints for the web replace an outcome.
+
+    Args:
+        handle: Called with an event too, which it sends what the client is to get.
+        worker_ctx: The worker's context.
+        result: What the method returned.
+        exc_info: What it raised, as the triple of ``sys.exc_info()``.
+    """
+    event = Event()
+    seen = handle(event, worker_ctx, result, exc_info)
+    try:
+        settle(worker_ctx, event.wait())
+    except Exception as exc:
+        settle(worker_ctx, None, exc_info_of(exc))
+    return seen
 
 
 def set_up(plan: WorkerPlan, ctx: Any) -> None:

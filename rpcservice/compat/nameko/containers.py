@@ -257,11 +257,11 @@ class ServiceContainer(container.ServiceContainer):
         """
         if type(self).spawn_worker is not _SPAWN_WORKER or "spawn_worker" in vars(self):
             firing = Firing(entrypoint, message, is_here=True, wait=wait)
-            handle = handle_result or settle
+            handle = handle_result or own_handler(entrypoint) or settle
             spawn = partial(self.spawn_worker, context_data=context_data, handle_result=handle)
             return self._ended_worker(firing, firing.call(spawn, entrypoint, args, kwargs or {}))
         ctx = WorkerContext(self, None, entrypoint, args, kwargs, context_data, message=message)
-        ctx.handle_result = handle_result
+        ctx.handle_result = handle_result or own_handler(entrypoint)
         self.pool.run_here(ctx, wait)
         return ctx
 
@@ -328,6 +328,11 @@ class ServiceContainer(container.ServiceContainer):
             exc_info: Why, as an exception or as the triple of ``sys.exc_info()``; ``wait`` raises it.
         """
         super().kill(exc_info[1] if isinstance(exc_info, tuple) else exc_info)
+
+
+def own_handler(entrypoint: Any) -> HandleResult | None:
+    """Give what handles the outcomes of an entrypoint for the web whose ``handle_result`` is overridden."""
+    return getattr(entrypoint, "_nameko_handler", None)
 
 
 _SPAWN_WORKER = ServiceContainer.spawn_worker

@@ -48,6 +48,7 @@ from nameko.testing.services import (
 from nameko.testing.utils import get_container, get_extension
 from nameko.timer import Timer, timer
 from nameko.web.handlers import HttpRequestHandler, http
+from nameko.web.websocket import WebSocketRpc
 from werkzeug.wrappers import Response
 
 seen = []
@@ -653,6 +654,65 @@ def test_http_of_ones_own(container_factory, web_config, web_session):
     assert (got.status_code, got.text) == (500, "Error: ConfigurationError: badly\n")
     assert web_session.get("/nothing").status_code == 404
     assert web_session.get("/plain").status_code == 405
+
+
+class Enveloped(HttpRequestHandler):
+    """Puts results, and some errors, into an envelope."""
+
+    def handle_result(self, event, worker_ctx, result, exc_info):
+        if exc_info is not None and exc_info[0] is KeyError:
+            super().handle_result(event, worker_ctx, "[none]", None)
+            return None, exc_info
+        return super().handle_result(event, worker_ctx, result and f"[{result}]", exc_info)
+
+
+def test_http_whose_results_are_replaced(container_factory, web_config, web_session):
+    class Web:
+        name = "web"
+        watching = Watching()
+
+        @Enveloped.decorator("GET", "/find/<string:key>")
+        def find(self, request, key):
+            if key == "bad":
+                raise ValueError(key)
+            return {"a": "found"}[key]
+
+    container_factory(Web, web_config).start()
+    assert web_session.get("/find/a").text == "[found]"
+    assert web_session.get("/find/b").text == "[none]"
+    got = web_session.get("/find/bad")
+    assert (got.status_code, got.text) == (500, "Error: ValueError: bad\n")
+    assert [item for item in seen if item[0] in ("result", "error")] == [
+        ("result", "[found]"),
+        ("error", "KeyError", "'b'", "find"),
+        ("error", "ValueError", "bad", "find"),
+    ]
+
+
+def test_websocket_calls_whose_results_are_replaced(container_factory, web_config, websocket):
+    class Doubling(WebSocketRpc):
+        def handle_result(self, event, worker_ctx, result, exc_info):
+            return super().handle_result(event, worker_ctx, result and result * 2, exc_info)
+
+    class Web:
+        name = "web"
+
+        @Doubling.decorator
+        def double(self, socket_id, number):
+            return number
+
+        @Doubling.decorator
+        def fail(self, socket_id):
+            raise ConfigurationError("badly")
+
+    container_factory(Web, web_config).start()
+    socket = websocket()
+    assert socket.rpc("double", number=4) == 8
+    with pytest.raises(RemoteError) as caught:
+        socket.rpc("fail")
+    assert str(caught.value) == "ConfigurationError badly"
+    with pytest.raises(MethodNotFound):
+        socket.rpc("absent")
 
 
 def test_a_patched_client_class():

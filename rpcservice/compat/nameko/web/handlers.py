@@ -1,12 +1,15 @@
 """nameko's HTTP entrypoint."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from werkzeug import Request, Response
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.routing import Rule
 
+from rpcservice.compat.nameko._handling import is_plain
+from rpcservice.compat.nameko._stages import handle_by_event
 from rpcservice.compat.nameko.exceptions import BadRequest, serialize
 from rpcservice.compat.nameko.extensions import Entrypoint
 from rpcservice.compat.nameko.web.server import WebServer
@@ -37,6 +40,8 @@ class HttpRequestHandler(Entrypoint, web.Http):
 
     def setup(self) -> None:
         """Register with the web server."""
+        if not is_plain(self, "handle_result", HttpRequestHandler):
+            self._nameko_handler = partial(handle_by_event, self.handle_result)
         self.prepare()
         self.server.register_provider(self)
 
@@ -58,7 +63,7 @@ class HttpRequestHandler(Entrypoint, web.Http):
         return data
 
     def handle_result(self, event: Any, worker_ctx: WorkerContext, result: Any, exc_info: Any) -> tuple[Any, Any]:
-        """Send a worker's outcome to who waits for it on an eventlet event, for a ``handle_request`` of one's own."""
+        """Called where it is overridden: send an outcome by an eventlet event; give what dependencies are to see."""
         event.send(result, exc_info)
         return result, exc_info
 

@@ -1,12 +1,15 @@
 """nameko's websockets: methods that clients call, and a hub that sends them events."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from werkzeug import Request
 from werkzeug.routing import Rule
 
+from rpcservice.compat.nameko._handling import is_plain
 from rpcservice.compat.nameko._missing import missing_names
+from rpcservice.compat.nameko._stages import handle_by_event
 from rpcservice.compat.nameko.exceptions import describe
 from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, SharedExtension
 from rpcservice.compat.nameko.web.server import WebServer
@@ -142,6 +145,17 @@ class WebSocketRpc(Entrypoint, web.WebSocketRpc):
         """The endpoint that it belongs to."""
         endpoint_cls: type[Endpoint] = self.server.endpoint_cls
         return endpoint_cls
+
+    def setup(self) -> None:
+        """Register with the endpoint."""
+        if not is_plain(self, "handle_result", WebSocketRpc):
+            self._nameko_handler = partial(handle_by_event, self.handle_result)
+        super().setup()
+
+    def handle_result(self, event: Any, worker_ctx: WorkerContext, result: Any, exc_info: Any) -> tuple[Any, Any]:
+        """Called where it is overridden: send an outcome by an eventlet event; give what dependencies are to see."""
+        event.send(result, exc_info)
+        return result, exc_info
 
 
 class WebSocketHubProvider(DependencyProvider, web.WebSocketHubProvider):
