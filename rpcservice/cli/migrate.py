@@ -1,5 +1,6 @@
 """``rpcservice migrate``: rewrites a code base's imports of nameko, and lists what needs a person."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -38,7 +39,7 @@ def migrate(ctx: click.Context, paths: Sequence[Path], writes: bool) -> None:
         raise MissingExtra(
             "rpcservice migrate needs libcst; install it with: pip install 'rpcservice[migrate]'"
         ) from exc
-    report: Report = project.migrate(paths, writes=writes)
+    report: Report = project.migrate(paths, writes=writes, tell=_show_progress if sys.stderr.isatty() else _be_silent)
     for change in report.changes:
         _show_diff(change.diff())
     _show_places("Needs a person:", report.findings)
@@ -46,6 +47,16 @@ def migrate(ctx: click.Context, paths: Sequence[Path], writes: bool) -> None:
     click.echo(_summary(report, writes=writes))
     is_done = not (report.findings or report.broken or (report.changes and not writes))
     ctx.exit(0 if is_done else 1)
+
+
+def _show_progress(done: int, total: int) -> None:
+    """Count files on one line, which is cleared in the end; what is printed besides comes below it."""
+    is_last = done == total
+    click.echo("\r\x1b[K" if is_last else f"\r{done} of {total} files", err=True, nl=False)
+
+
+def _be_silent(done: int, total: int) -> None:
+    """Tell nothing to what is no terminal."""
 
 
 def _show_diff(lines: Iterable[str]) -> None:

@@ -35,20 +35,19 @@ _NAMEKO = re.compile(r"nameko(\.\w+)*")
 _UNKNOWN = "rpcservice has nothing of that name; look for it in docs/api.rst"
 
 
-def find(code: bytes, path: Path, own_names: Collection[str] = (), modules: Modules | None = None) -> list[Finding]:
+def find(
+    module: MetadataWrapper, path: Path, own_names: Collection[str] = (), modules: Modules | None = None
+) -> list[Finding]:
     """Give what a person has to look at in a module.
 
     Args:
-        code: The module.
+        module: The module, parsed.
         path: Its file, for the findings.
         own_names: Packages, modules and functions of the code base, which may be called as others are.
         modules: The modules of the code base; without them, nothing is known of what this one imports from others.
-
-    Raises:
-        libcst.ParserSyntaxError: It is no Python.
     """
-    finder = _Finder(path, own_names, modules or Modules({path: code}))
-    MetadataWrapper(cst.parse_module(code)).visit(finder)
+    finder = _Finder(path, own_names, modules or Modules({path: module.module.bytes}))
+    module.visit(finder)
     return sorted(set(finder.findings))
 
 

@@ -18,16 +18,20 @@ PATCHERS = ("patch", "setattr", "delattr")
 NAMEKO_PATH = re.compile(r"nameko(\.\w+)+")
 
 
-def rewrite(code: bytes) -> bytes:
-    """Give a module's code with our names in the place of nameko's; what has no counterpart is left as it is.
+def parse(code: bytes) -> MetadataWrapper:
+    """Give a module's tree, with what is known of its nodes: for :func:`rewrite`, and to find what needs a person.
 
     Raises:
         libcst.ParserSyntaxError: It is no Python.
     """
-    tree = cst.parse_module(code)
+    # A tree that comes from the parser has each node once, so that it need not be copied.
+    return MetadataWrapper(cst.parse_module(code), unsafe_skip_copy=True)
+
+
+def rewrite(module: MetadataWrapper) -> bytes:
+    """Give a module's code with our names in the place of nameko's; what has no counterpart is left as it is."""
     uses = _Uses()
-    tree = MetadataWrapper(tree).visit(uses)
-    return tree.visit(_Imports(uses)).bytes
+    return module.visit(uses).visit(_Imports(uses)).bytes
 
 
 def imported_names(node: cst.CSTNode, visitor: Any) -> Iterator[str]:

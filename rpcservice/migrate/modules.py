@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from os.path import commonpath
 from pathlib import Path
 
+from rpcservice.migrate.files import is_python
+
 _OURS = ("nameko", "rpcservice")
 
 
@@ -45,7 +47,7 @@ class Modules:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._reach: dict[Path, tuple[bool, set[Path]]] = {}
         for path, code in codes.items():
-            if path.suffix == ".py" and (tree := _parsed(code)) is not None:
+            if is_python(path) and (tree := _parsed(code)) is not None:
                 file = path.resolve()
                 _Reader(file, module := _Module()).read(tree.body)
                 self._modules[file] = module
@@ -165,14 +167,15 @@ class Modules:
 
     def _relative(self, level: int, parts: list[str], file: Path) -> Path | None:
         folder = file.parents[min(level, len(file.parents)) - 1].joinpath(*parts)
-        candidates = (folder.parent / f"{folder.name}.py", folder / "__init__.py")
+        names = (f"{folder.name}.py", f"{folder.name}/__init__.py", f"{folder.name}.pyi", f"{folder.name}/__init__.pyi")
+        candidates = (folder.parent / name for name in names)
         return next((candidate for candidate in candidates if candidate in self._modules), None)
 
     def _absolute(self, parts: list[str], file: Path) -> Path | None:
         """Give the module of a name; the one next to the importing module where several may bear it."""
         found: dict[Path, int] = {}
         for candidate in self._by_name.get(".".join(parts), ()):
-            root = candidate.parents[len(parts) - 1 + (candidate.name == "__init__.py")]
+            root = candidate.parents[len(parts) - 1 + (candidate.stem == "__init__")]
             if root == file.parent or not (root / "__init__.py").exists():
                 found[candidate] = len(Path(commonpath((file, candidate))).parts)
         return max(found, key=lambda candidate: found[candidate], default=None)

@@ -10,16 +10,21 @@ from rpcservice.migrate.finding import Finding
 PATTERNS = (
     "*.cfg",
     "*.conf",
+    "*.dockerfile",
     "*.ini",
+    "*.mk",
     "*.service",
     "*.sh",
     "*.toml",
     "*.yaml",
     "*.yml",
+    "Containerfile*",
     "Dockerfile*",
+    "Jenkinsfile",
     "Makefile",
     "Pipfile",
-    "Procfile",
+    "Procfile*",
+    "justfile",
     "setup.py",
 )
 """Which files are looked into, by their names."""
@@ -28,7 +33,7 @@ _REQUIREMENTS = ("*requirements*.txt", "*requirements*.in", "*constraints*.txt")
 
 _RULES = (
     (
-        re.compile(r"\bnameko\s+(?:run|shell|test|show-config|backdoor)\b"),
+        re.compile(r"\bnameko['\"]?,?\s+['\"]?(?:run|shell|test|show-config|backdoor)\b"),
         "write rpcservice in the place of nameko; the options are the same",
     ),
     (

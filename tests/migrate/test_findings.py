@@ -4,9 +4,10 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from rewritten import rewritten
 
 from rpcservice.migrate.findings import find
-from rpcservice.migrate.imports import rewrite
+from rpcservice.migrate.imports import parse
 
 CASES = {
     # Names
@@ -101,7 +102,7 @@ OWN = ("nameko_mine", "empty_config")
 
 def told(code: str) -> list[str]:
     """Give the findings of some code as texts, without the path and the mend."""
-    found = find(code.encode(), Path("test_a.py"), OWN)
+    found = find(parse(code.encode()), Path("test_a.py"), OWN)
     assert all(finding.mend for finding in found)
     return [str(finding).removeprefix("test_a.py:") for finding in found]
 
@@ -115,7 +116,7 @@ def test_it_finds(code: str) -> None:
 def test_it_finds_the_same_once_the_code_is_rewritten(code: str) -> None:
     """What a person has not yet seen to is told again, the next time."""
     what = [line.partition(": ")[2] for line in CASES[code]]
-    assert [line.partition(": ")[2] for line in told(rewrite(code.encode()).decode())] == what
+    assert [line.partition(": ")[2] for line in told(rewritten(code))] == what
 
 
 EXTENSION = """
@@ -167,7 +168,7 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES)
 def test_in_extensions_it_finds(body: str, base: str) -> None:
     code = EXTENSION.format(base=base, body=f"    {body}")
-    for version in (code, rewrite(code.encode()).decode()):
+    for version in (code, rewritten(code)):
         what = BODIES[body]
         lines = [] if what is None else [f"8: {what.format(name='Theirs')}", f"10: {what.format(name='Below')}"]
         if "exc_info=None" in body:  # A mixin may be one of a provider in another module.
@@ -216,7 +217,7 @@ class Mine(ServiceContainer):
 def test_a_container_that_spawns_workers_otherwise_is_found(rest: str, is_found: bool) -> None:
     """Ours is called with other arguments than nameko's."""
     code = CONTAINER.format(rest=rest)
-    for version in (code, rewrite(code.encode()).decode()):
+    for version in (code, rewritten(code)):
         assert told(version) == (["4: spawn_worker is overridden"] if is_found else [])
 
 
@@ -244,5 +245,5 @@ class Service:
 def test_changes_of_an_injected_configuration_are_found(line: str, changed: str | None) -> None:
     """Ours is read-only."""
     code = CONFIGURED.format(line=line)
-    for version in (code, rewrite(code.encode()).decode()):
+    for version in (code, rewritten(code)):
         assert told(version) == ([f"7: {changed} is changed"] if changed else [])

@@ -3,8 +3,7 @@
 from textwrap import dedent
 
 import pytest
-
-from rpcservice.migrate.imports import rewrite
+from rewritten import rewritten
 
 CASES = {
     "lines below each other": (
@@ -116,13 +115,13 @@ CASES = {
 
 @pytest.mark.parametrize(("before", "after"), CASES.values(), ids=list(CASES))
 def test_what_becomes_of_imports_with(before: str, after: str) -> None:
-    assert rewrite(before.encode()).decode() == after
+    assert rewritten(before) == after
 
 
 @pytest.mark.parametrize("after", [after for _, after in CASES.values()], ids=list(CASES))
 def test_what_has_become_of_them_compiles_and_stays(after: str) -> None:
     compile(after, "after", "exec")
-    assert rewrite(after.encode()).decode() == after
+    assert rewritten(after) == after
 
 
 def test_in_a_nested_block_the_indentation_counts() -> None:
@@ -131,11 +130,11 @@ def test_in_a_nested_block_the_indentation_counts() -> None:
         "from nameko.events import BROADCAST, SERVICE_POOL, EventDispatcher\nfrom nameko.rpc import rpc, RpcCall\n"
     )
     flat = "from rpcservice import BROADCAST, SERVICE_POOL, EventDispatcher, RpcCall, rpc\n"
-    assert rewrite(imports.encode()).decode() == flat
+    assert rewritten(imports) == flat
     nested = "def f():\n    if x:\n        if y:\n            if z:\n                " + imports.replace(
         "\nfrom", f"\n{' ' * 16}from"
     )
-    deep = dedent(rewrite(nested.encode()).decode().partition("if z:\n")[2])
+    deep = dedent(rewritten(nested).partition("if z:\n")[2])
     assert deep == (
         "from rpcservice import (\n    BROADCAST,\n    SERVICE_POOL,\n    EventDispatcher,\n    RpcCall,\n    rpc,\n)\n"
     )
