@@ -187,12 +187,14 @@ def test_a_process_that_dies_is_told_of_and_replaced(offloading: Call) -> None:
     second = offload(os.getpid)
     assert second != first
     os.kill(second, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{second}").exists() or "Z" in status(second), "the end of the process")
+    wait_until(lambda: is_dead(second), "the end of the process")
     assert offload(os.getpid) not in (first, second)
 
 
-def status(pid: int) -> str:
-    return Path(f"/proc/{pid}/status").read_text().split("State:")[1].split()[0]
+def is_dead(pid: int) -> bool:
+    """Say whether a process and all its threads have ended, although nobody may have asked for its exit code."""
+    state = Path(f"/proc/{pid}/status").read_text().split("State:")[1].split()[0]
+    return state == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
 
 
 def test_a_process_bears_the_signals_that_stop_services(offloading: Call) -> None:
@@ -305,10 +307,11 @@ def test_a_worker_is_ended_at_its_time_limit_and_the_thread_goes_on(
         assert call(offloaded.add, 1, 2) == 3
 
 
-def test_a_process_is_killed_at_the_time_limit(start: Start, tmp_path: Path) -> None:
+def test_a_process_is_killed_at_the_time_limit(start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     container = start()
     with entrypoint_hook(container, "in_process_within") as call, pytest.raises(WorkerTimeout):
         call(offloaded.write_pid_and_block, tmp_path / "pid", 60)
+    assert "nobody waits for write_pid_and_block any more; its process is killed" in caplog.text
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the process")
     with entrypoint_hook(container, "in_process") as call:

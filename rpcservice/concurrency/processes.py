@@ -1,6 +1,7 @@
 """InProcess, which has the jobs of a thread done by a process of its own."""
 
 import atexit
+import logging
 import multiprocessing
 import pickle
 from typing import Any
@@ -10,6 +11,8 @@ from rpcservice.concurrency.childframes import receive_frame, send_frame
 from rpcservice.concurrency.native import native
 from rpcservice.concurrency.threadpool import Job
 from rpcservice.errors import OffloadError
+
+_log = logging.getLogger(__name__)
 
 _PAUSE = 0.01
 _PATIENCE = 5.0
@@ -71,10 +74,12 @@ class InProcess:
             raise error
         return result
 
-    def abandon(self, job: Job) -> None:
+    def abandon(self, job: Job) -> bool:
         """Kill the process: nobody waits for its work."""
+        _log.warning("nobody waits for %s any more; its process is killed", job)
         self._is_broken = True
         self._process.kill()
+        return False
 
     def close(self) -> None:
         """End the process, which does nothing any more."""

@@ -27,6 +27,7 @@ class Job:
         self.done = done
         self.context = copy_context()
         self.is_abandoned = False
+        self.goes_on = False
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -45,8 +46,8 @@ class Runner(Protocol):
         """Called in the thread: do a job and give its result."""
         ...
 
-    def abandon(self, job: Job) -> None:
-        """Called in the loop's thread: nobody waits for the job that runs any more."""
+    def abandon(self, job: Job) -> bool:
+        """Called in the loop's thread: nobody waits for the job that runs any more. Say whether it goes on."""
         ...
 
     def close(self) -> None:
@@ -64,9 +65,10 @@ class InThread:
         """Call the function."""
         return job.context.run(job.function, *job.args, **job.kwargs)
 
-    def abandon(self, job: Job) -> None:
+    def abandon(self, job: Job) -> bool:
         """Tell of it, for a thread cannot be ended."""
         _log.warning("nobody waits for %s any more; it goes on in its thread until it ends by itself", job)
+        return True
 
     def close(self) -> None:
         """Close nothing."""
@@ -148,7 +150,7 @@ class ThreadPool:
             job.is_abandoned = True
             runners = [thread.runner for thread in self._threads if thread.job is job]
         for runner in runners:
-            runner.abandon(job)
+            job.goes_on = runner.abandon(job)
 
     def _finish(self, thread: "_Thread", job: Job) -> None:
         """Called in the loop's thread when a thread has done a job."""
@@ -162,7 +164,7 @@ class ThreadPool:
                 self._idle.append(thread)
         if not job.is_abandoned:
             job.done.set()
-        elif job.error is not None:
+        elif job.error is not None and job.goes_on:
             # In a greenlet, for handlers of the log may wait.
             self._backend.spawn(_log.error, "%s, for which nobody waited any more, failed: %s", job, job.error)
 

@@ -4,6 +4,7 @@ import http.client
 import math
 import threading
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -327,3 +328,15 @@ def test_an_event_that_takes_too_long_has_failed(start: Start, dispatch: Any) ->
     dispatch("source", "event", "payload")
     assert done.wait(10)
     assert calls == ["payload", "payload"]
+
+
+def test_a_method_that_never_waits_ends_by_itself_with_its_result(hand: type[Any], start: Start, fire: Fire) -> None:
+    """Nobody can end it, and it has done its work."""
+
+    def method() -> str:
+        deadline = monotonic() + 2 * LIMIT
+        while monotonic() < deadline:
+            continue
+        return "result"
+
+    assert fire(start(make_service(hand, method, time_limit=LIMIT)), "method").result == "result"
