@@ -61,6 +61,8 @@ class Settings:
     rpc_exchange: str = "nameko-rpc"
     auto_delete_event_exchanges: bool = False
     declare_event_exchanges: bool = True
+    queue_type: str = "classic"
+    delivery_limit: int = 20
     serializer: str = "json"
     accept: tuple[str, ...] = ()
     serializers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -129,6 +131,8 @@ KEYS: tuple[Key, ...] = (
     Key("rpc_exchange", TEXT, "The exchange for requests and replies."),
     Key("AUTO_DELETE_EVENT_EXCHANGES", BOOLEAN, "Event exchanges go with their last queue."),
     Key("DECLARE_EVENT_EXCHANGES", BOOLEAN, "Declare event exchanges; false leaves that to somebody else."),
+    Key("queue_type", one_of("classic", "quorum"), "Of the queues that services share; quorum only for new deployments."),
+    Key("delivery_limit", integer(1), "Deliveries of a message by a quorum queue before it is with the dead letters."),
     Key("serializer", TEXT, "What messages are encoded with: json, pickle, yaml, msgpack, or one of SERIALIZERS."),
     Key("ACCEPT", NAMES, "Serializers accepted from others; empty accepts the one that is used for sending."),
     Key("SERIALIZERS", SERIALIZERS, "Serializers of one's own."),

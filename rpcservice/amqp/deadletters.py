@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.waiting import travelling
+from rpcservice.config import Settings
 from rpcservice.core.faults import safe_text
 
 SUFFIX = ".dead"
@@ -36,9 +37,32 @@ def dead_letter_queue(queue: str) -> str:
     return f"{queue}{SUFFIX}"
 
 
-def declare_dead_letters(channel: LinkChannel, queue: str) -> None:
+def declare_dead_letters(channel: LinkChannel, queue: str, config: Settings) -> None:
     """Declare the queue for the dead letters of another one."""
-    channel.declare_queue(dead_letter_queue(queue), durable=True)
+    channel.declare_queue(dead_letter_queue(queue), durable=True, arguments=resting_arguments(config))
+
+
+def resting_arguments(config: Settings) -> dict[str, Any]:
+    """Give the arguments of a queue from which no service consumes."""
+    return {"x-queue-type": "quorum"} if config.queue_type == "quorum" else {}
+
+
+def shared_arguments(config: Settings, queue: str) -> dict[str, Any]:
+    """Give the arguments of a durable queue that the instances of a service share: none, as nameko declares it.
+
+    A quorum queue gives a message up that has been delivered too often without being acknowledged. That has a place to
+    go to, and leaves only when it is there. https://www.rabbitmq.com/docs/quorum-queues
+    """
+    if config.queue_type != "quorum":
+        return {}
+    return {
+        **resting_arguments(config),
+        "x-delivery-limit": config.delivery_limit,
+        "x-overflow": "reject-publish",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": dead_letter_queue(queue),
+    }
 
 
 def attempts_of(headers: Mapping[str, Any], queue: str) -> int:
@@ -97,15 +121,31 @@ def lighter(letter: Message) -> Message:
     return Message(letter.exchange, letter.routing_key, letter.body, properties, mandatory=True)
 
 
+def way_back_of(letter: Delivery) -> Route | None:
+    """Give where a dead letter is to be published so that it reaches the queue where it failed.
+
+    That is in its headers, or in what the broker notes of a message that a quorum queue has given up.
+    """
+    way_back, deaths = letter.headers.get(WAY_BACK), letter.headers.get("x-death")
+    if isinstance(way_back, Mapping):
+        exchange, routing_key = way_back.get("exchange"), way_back.get("routing_key")
+    elif isinstance(deaths, list) and deaths and isinstance(deaths[0], Mapping):
+        death, keys = deaths[0], deaths[0].get("routing-keys")
+        if str(death.get("queue")).startswith("rpc-") and isinstance(keys, list) and keys:
+            exchange, routing_key = death.get("exchange"), keys[0]
+        else:
+            exchange, routing_key = "", death.get("queue")
+    else:
+        return None
+    return Route(exchange, routing_key) if isinstance(exchange, str) and isinstance(routing_key, str) else None
+
+
 def revived(letter: Delivery) -> Message | None:
     """Give the message that a dead letter was, for the queue that it came from; None where that is not known."""
-    way_back = letter.headers.get(WAY_BACK)
-    if not isinstance(way_back, Mapping):
-        return None
-    exchange, routing_key = way_back.get("exchange"), way_back.get("routing_key")
-    if not (isinstance(exchange, str) and isinstance(routing_key, str)):
+    way_back = way_back_of(letter)
+    if way_back is None:
         return None
     was_origin = {name: letter.headers[name] for name in (ORIGIN_EXCHANGE, ORIGIN_KEY) if name in letter.headers}
     headers = {name: value for name, value in letter.headers.items() if not name.startswith(OWN_PREFIX)}
     properties = travelling({**letter.properties, "headers": headers}, was_origin)
-    return Message(exchange, routing_key, letter.body, properties, mandatory=True)
+    return Message(*way_back, letter.body, properties, mandatory=True)

@@ -71,10 +71,15 @@ class Declarations(Resource):
                     self._declared.add(mark)
 
         is_there = may_wait or self.connection.link is not None
-        self._carry_out(declare_all, monotonic() + (seconds if is_there else 0))
+        self.carry_out(declare_all, monotonic() + (seconds if is_there else 0))
 
-    def _carry_out(self, work: Callable[[LinkChannel], None], deadline: float | None) -> None:
-        """Do something on the channel, one at a time; what closes it is an error for who did that alone."""
+    def carry_out(self, work: Callable[[LinkChannel], None], deadline: float | None) -> None:
+        """Do something on the channel, one at a time; what closes it is an error for who did that alone.
+
+        Raises:
+            ConnectionLost: The channel was not there by ``deadline`` on the monotonic clock (None: for ever).
+            ChannelClosed: The broker refused it.
+        """
         channel = self._open()
         while True:
             current = channel.wait(deadline)
@@ -154,7 +159,7 @@ class Declarations(Resource):
             self._note(link, exchange)
 
         try:
-            self._carry_out(look, None)
+            self.carry_out(look, None)
         except BaseException as exc:
             question.error = exc
         finally:

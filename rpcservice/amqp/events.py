@@ -6,6 +6,7 @@ from typing import Any
 from kombu import Exchange, Queue
 
 from rpcservice.amqp.connection import RESOURCE_LOCKED
+from rpcservice.amqp.deadletters import declare_dead_letters, shared_arguments
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.amqp.options import OPTIONS
 from rpcservice.amqp.queues import MessageHandler, Publisher
@@ -139,9 +140,16 @@ class EventHandler(MessageHandler):
             durable=True,
             exclusive=self.handler_type == BROADCAST and not self.reliable_delivery,
             auto_delete=not self.reliable_delivery,
+            queue_arguments=self._shared_arguments(),
         )
 
+    def _shared_arguments(self) -> dict[str, Any]:
+        is_shared = self.reliable_delivery and self.handler_type != BROADCAST
+        return shared_arguments(self.bound_to.config, self.queue_name) if is_shared else {}
+
     def _declare(self, channel: LinkChannel) -> str:
+        if self._shared_arguments():
+            declare_dead_letters(channel, self.queue_name, self.bound_to.config)
         try:
             return super()._declare(channel)
         except ChannelClosed as exc:

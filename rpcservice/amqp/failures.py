@@ -56,6 +56,7 @@ class Failures:
         self._sender = host.resource(ConfirmedSender, publishing)
         self._waits = host.resource(WaitQueues, publishing)
         self._backend = host.backend
+        self._config = host.config
         self._service = host.service_name
         self._method = entrypoint.method_name
         self._retry = retry
@@ -68,7 +69,7 @@ class Failures:
         if self._retry is not None:
             channel.declare_exchange(WAIT_EXCHANGE, "headers", durable=True)
         if self._has_dead_letters:
-            declare_dead_letters(channel, queue)
+            declare_dead_letters(channel, queue, self._config)
 
     def try_again(
         self, delivery: Delivery, error: BaseException, way_back: Route, deadline: float | None = None
@@ -164,7 +165,7 @@ class Failures:
 
     def _declare_again(self, delivery: Delivery) -> None:
         try:
-            declare_dead_letters(delivery.channel, self.queue)
+            declare_dead_letters(delivery.channel, self.queue, self._config)
         except BrokerError as exc:
             _log.error("the queue %s cannot be declared: %s", dead_letter_queue(self.queue), exc)
 

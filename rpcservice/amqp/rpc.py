@@ -9,7 +9,7 @@ from typing import Any
 from rpcservice.amqp.codec import Codec, Codecs
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
-from rpcservice.amqp.deadletters import Route
+from rpcservice.amqp.deadletters import Route, declare_dead_letters, shared_arguments
 from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.message import context_from_headers, deadline_of, request_arguments
@@ -65,7 +65,10 @@ class RpcConsumer(Resource):
     def _declare(self, channel: LinkChannel) -> str:
         queue, exchange = request_queue(self.key), self.config.rpc_exchange
         channel.declare_exchange(exchange, "topic", durable=True)
-        channel.declare_queue(queue, durable=True)
+        arguments = shared_arguments(self.config, queue)
+        if arguments:
+            declare_dead_letters(channel, queue, self.config)
+        channel.declare_queue(queue, durable=True, arguments=arguments)
         channel.bind_queue(queue, exchange, f"{self.key}.*")
         for entrypoint in self.methods.values():
             entrypoint.failures.declare(channel, queue)

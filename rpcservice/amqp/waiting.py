@@ -11,9 +11,9 @@ from math import ceil, inf
 from time import monotonic
 from typing import Any, NamedTuple
 
-from rpcservice.amqp.connection import AmqpConnection, ConnectionKey
+from rpcservice.amqp.connection import ConnectionKey
+from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.link import LinkChannel, Message, Properties
-from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.amqp.pending import MARK
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.context import new_id
@@ -41,20 +41,29 @@ class Wait(NamedTuple):
     Attributes:
         milliseconds: The time.
         exchange: Where the message goes then; the empty name is the default exchange.
+        is_quorum: The queue is on several nodes, and gives up no message before it is at its exchange.
     """
 
     milliseconds: int
     exchange: str
+    is_quorum: bool = False
 
     @property
     def queue(self) -> str:
         """The name of the wait queue, which also is what its binding asks for."""
-        return f"{WAIT_EXCHANGE}.{self.milliseconds}.{self.exchange or 'default'}"
+        kind = ".quorum" if self.is_quorum else ""
+        return f"{WAIT_EXCHANGE}{kind}.{self.milliseconds}.{self.exchange or 'default'}"
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What the queue is declared with."""
+        quorum = {
+            "x-queue-type": "quorum",
+            "x-overflow": "reject-publish",
+            "x-dead-letter-strategy": "at-least-once",
+        }
         return {
+            **(quorum if self.is_quorum else {}),
             "x-message-ttl": self.milliseconds,
             "x-dead-letter-exchange": self.exchange,
             "x-expires": 2 * self.milliseconds + int(SPARE_LIFE * 1000),
@@ -107,11 +116,9 @@ class WaitQueues(Resource):
     key: ConnectionKey
 
     def setup(self) -> None:
-        """Ask for a sender with confirms; a channel for the queues is opened when one is first needed."""
-        self.connection = self.resources.get(AmqpConnection, self.key)
+        """Ask for a sender with confirms, and for the channel on which queues are declared when they are needed."""
         self._sender = self.resources.get(ConfirmedSender, self.key)
-        self._lock = self.backend.lock()
-        self._managed: ManagedChannel | None = None
+        self._declarations = self.resources.get(Declarations, self.key)
         self._declared_on: LinkChannel | None = None
         self._declared: dict[Wait, float] = {}
 
@@ -130,7 +137,7 @@ class WaitQueues(Resource):
             PublishRejected: The broker refused it.
             MessageTooLarge: It was not sent.
         """
-        wait = Wait(rounded(delay), message.exchange)
+        wait = Wait(rounded(delay), message.exchange, self.config.queue_type == "quorum")
         seconds = self.config.publish_timeout if timeout is None else timeout
         deadline = monotonic() + seconds
         # A mark of its own: two queues may have failed with the same message, of one id, at the same time.
@@ -149,12 +156,8 @@ class WaitQueues(Resource):
 
     def _ensure(self, wait: Wait, deadline: float) -> None:
         """Have the queue declared, unless that was done a short while ago on this connection."""
-        with self._lock:
-            if self._managed is None:
-                managed = ManagedChannel(self.connection, "wait queues", on_open=lambda channel: None)
-                self._managed = self.connection.add_channel(managed)
-        channel = self._managed.wait(deadline)
-        with self._lock:
+
+        def declare(channel: LinkChannel) -> None:
             if channel is not self._declared_on:
                 self._declared_on, self._declared = channel, {}
             if monotonic() - self._declared.get(wait, -inf) < RENEWAL:
@@ -163,3 +166,5 @@ class WaitQueues(Resource):
             channel.declare_queue(wait.queue, durable=True, arguments=wait.arguments)
             channel.bind_queue(wait.queue, WAIT_EXCHANGE, arguments={"x-match": "all", WAIT_HEADER: wait.queue})
             self._declared[wait] = monotonic()
+
+        self._declarations.carry_out(declare, deadline)
