@@ -146,8 +146,9 @@ class LoopDispatcher(StandaloneDispatcher):
                 source = await sources.source(service_name, self._timeout)
                 message = source.message(event_type, payload, options)
                 async with sources.room:
-                    delivery = source.send(message)
-                    await delivery.wait()
+                    with sources.awaited():
+                        delivery = source.send(message)
+                        await delivery.wait()
         except TimeoutError:
             if not limit.expired():
                 raise

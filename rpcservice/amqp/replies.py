@@ -105,6 +105,13 @@ class RpcCall:
             function: Called where the outcome arrives, in the reader of the connection: it must not wait, though it
                 may ask for the result. What it raises is logged.
         """
+        if self._is_of_parent():
+            # Without the guard, which nobody gives back here if a thread held it at the fork.
+            if not self._event.is_set():
+                self._outcome = (None, self._lost_to_parent())
+                self._event.set()
+            self._tell(function)
+            return
         with self._listener.guard:
             self._callbacks = (*self._callbacks, function)
             if self._timer is None and self.deadline is not None and not self._event.is_set():
@@ -121,10 +128,13 @@ class RpcCall:
         if timer is not None:
             timer.cancel()
         for function in callbacks:
-            try:
-                function(self)
-            except Exception:
-                _log.exception("a callback of the call %s.%s failed", self.service_name, self.method_name)
+            self._tell(function)
+
+    def _tell(self, function: Callable[["RpcCall"], object]) -> None:
+        try:
+            function(self)
+        except Exception:
+            _log.exception("a callback of the call %s.%s failed", self.service_name, self.method_name)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the reply and give the result; may be called again, and raises the same again.
@@ -149,16 +159,13 @@ class RpcCall:
                 outcome = self._outcome = self._decode()
         value, error = outcome
         if error is not None:
-            raise error
+            # Each time from here: what was raised in one thread must not grow longer in the next.
+            raise error.with_traceback(None)
         return value
 
     def _wait(self, timeout: float | None) -> None:
-        if self._listener.pid != os.getpid():
-            raise ConnectionLost(
-                f"the reply of {self.service_name}.{self.method_name} goes to the process that made the call, before a "
-                "fork: ask there, or call again; the call may have been carried out",
-                maybe_executed=True,
-            )
+        if self._is_of_parent():
+            raise self._lost_to_parent()
         timeout = check_timeout(timeout, "to wait as long as the call may take")
         remaining = None if self.deadline is None else max(0, self.deadline - monotonic())
         if timeout is not None and (remaining is None or timeout < remaining):
@@ -169,6 +176,16 @@ class RpcCall:
             # Where somebody else has taken it, the outcome is on its way, unless a signal handler has broken that off.
             if not self._event.wait(A_WHILE):
                 self.settle(RpcTimeout(self.service_name, self.method_name, self.timeout or 0))
+
+    def _is_of_parent(self) -> bool:
+        return self._listener.pid != os.getpid()
+
+    def _lost_to_parent(self) -> ConnectionLost:
+        return ConnectionLost(
+            f"the reply of {self.service_name}.{self.method_name} goes to the process that made the call, before a "
+            "fork: ask there, or call again; the call may have been carried out",
+            maybe_executed=True,
+        )
 
     def _decode(self) -> tuple[Any, Exception | None]:
         assert self.reply is not None

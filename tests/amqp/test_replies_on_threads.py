@@ -200,3 +200,17 @@ def test_a_callbacks_timer_is_called_off_with_the_outcome(rig: Rig) -> None:
         rig.send(timeout=60).add_done_callback(lambda call: None)
         rig.listener._receive(rig.reply(number))
     assert len(clock._timers) < 300
+
+
+def test_an_error_that_is_raised_again_has_a_traceback_of_its_own(rig: Rig) -> None:
+    """Many threads may ask for one call, and a future keeps what it raises; the cause stays."""
+    call = rig.send()
+    rig.connection.lose(ConnectionLost("gone"))
+    cause = call._outcome[1].__cause__ = ValueError("cause")  # type: ignore[index, union-attr]
+    lengths = []
+    for _ in range(3):
+        with pytest.raises(ConnectionLost) as raised:
+            call.result()
+        assert raised.value.__cause__ is cause
+        lengths.append(len(raised.traceback))
+    assert lengths == lengths[:1] * 3
