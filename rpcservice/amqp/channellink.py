@@ -257,7 +257,9 @@ class ChannelLink:
     # Ends
 
     def let_go(self) -> None:
-        """Do nothing: a parent's sockets are closed with this process."""
+        """Close the sockets without a word, in a process that has them from its parent, which goes on using them."""
+        self._consuming.let_go()
+        self._publishing.let_go()
 
     def forget(self, channel: KombuChannel) -> None:
         """Have nothing more to do with a channel that is closed."""

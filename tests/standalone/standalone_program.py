@@ -330,21 +330,58 @@ def fork_after_use(uri: str) -> dict[str, Any]:
     return {"before": before, "codes": codes, "after": after}
 
 
-def ask_a_child_for_a_call_of_the_parent(uri: str) -> Any:
-    """Give what a forked process is told of a call that is under way."""
-    client = ClusterRpcClient(uri=uri)
-    held = client.desk.hold.call_async("held")
+def in_a_child(ask: Callable[[], Any]) -> Any:
+    """Give what a function gives in a forked process."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(writing, json.dumps(lost_because(held.result)).encode())
+        os.write(writing, json.dumps(ask()).encode())
         os._exit(0)
     os.close(writing)
     with open(reading) as told:
         answer = json.load(told)
     os.waitpid(pid, 0)
+    return answer
+
+
+def ask_a_child_for_a_call_of_the_parent(uri: str) -> Any:
+    """Give what a forked process is told of a call that is under way: where it waits, and where it is called back."""
+    client = ClusterRpcClient(uri=uri)
+    held = client.desk.hold.call_async("held")
+
+    def ask() -> list[Any]:
+        told: list[Any] = [lost_because(held.result)]
+        held.add_done_callback(lambda call: told.append(lost_because(call.result)))
+        return told
+
+    answer = in_a_child(ask)
     client.stop()
     return answer
+
+
+def sockets_in_a_child(uri: str, link: str) -> dict[str, Any]:
+    """Give which of a parent's sockets its child has still when it has connected itself."""
+    client = ClusterRpcClient({"AMQP_URI": uri, "link": link}, timeout=20)
+    client.desk.say("parent")
+    before = own_sockets()
+
+    def ask() -> list[Any]:
+        return [client.desk.say("child"), sorted(own_sockets() & before)]
+
+    answer = in_a_child(ask)
+    after = client.desk.say("parent")
+    client.stop()
+    return {"before": len(before) > 0, "child": answer, "after": after}
+
+
+def own_sockets() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+        except FileNotFoundError:
+            continue
+    return {name for name in found if name.startswith("socket:")}
 
 
 def long_timeouts(uri: str) -> list[Any]:

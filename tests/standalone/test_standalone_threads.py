@@ -143,9 +143,18 @@ def test_a_client_that_was_used_before_a_fork_works_on_both_sides(
 
 
 def test_a_call_of_the_parent_is_lost_at_once_to_a_child(desk: type[Desk], run_program: Run, rabbitmq_uri: str) -> None:
-    answer = run_program("ask_a_child_for_a_call_of_the_parent", rabbitmq_uri)
-    assert answer["maybe_executed"] is True
-    assert "goes to the process that made the call, before a fork" in answer["error"]
+    """Where it waits for the result, and where it adds a callback, which is called."""
+    answers = run_program("ask_a_child_for_a_call_of_the_parent", rabbitmq_uri)
+    assert [answer["maybe_executed"] for answer in answers] == [True] * 2
+    assert all("goes to the process that made the call, before a fork" in answer["error"] for answer in answers)
+
+
+@pytest.mark.parametrize("link", ["frames", "channel"])
+def test_a_child_closes_the_sockets_of_its_parent_and_harms_none(
+    desk: type[Desk], run_program: Run, rabbitmq_uri: str, link: str
+) -> None:
+    answer = run_program("sockets_in_a_child", rabbitmq_uri, link)
+    assert answer == {"before": True, "child": ["child", []], "after": "parent"}
 
 
 def test_threads_may_wait_longer_than_the_clock_goes(desk: type[Desk], run_program: Run, rabbitmq_uri: str) -> None:
