@@ -32,6 +32,7 @@ CLIENTS = {
 }
 
 _NAMEKO = re.compile(r"nameko(\.\w+)*")
+_TEXT = "name what is meant of ours; a logger is named after its module, such as rpcservice.core.worker"
 _UNKNOWN = "rpcservice has nothing of that name; look for it in docs/api.rst"
 
 
@@ -213,7 +214,7 @@ class _Finder(ExtensionRules, UseRules):
             if target_of_path(path) is None:
                 self.note(node, f"{path!r} is patched", MISSING.get(path, _UNKNOWN))
             return
-        mend = MISSING.get(path, "a logger of ours is named after its module, such as rpcservice.core.worker")
+        mend = MISSING.get(path, _TEXT)
         self.note(node, f"the text {path!r} names nameko", mend)
 
     # Calls

@@ -119,17 +119,22 @@ def _no_python(path: Path, code: bytes, line: int, what: str) -> Finding:
 
 
 def _migrate_file(path: Path, code: bytes, code_base: _CodeBase, report: Report, *, writes: bool) -> None:
+    found: list[Finding] = []
     if is_python(path) and _is_to_read(path, code, code_base):
         module = parse(code)
         new = rewrite(module) if _NAMES_NAMEKO.search(code) else code
         if new != code:
             if writes:
-                write(path, new)
                 module = parse(new)
+                write(path, new)
             report.changes.append(Change(path, code, new))
-        report.findings += find(module, path, code_base.own_names, code_base.modules)
+        found = find(module, path, code_base.own_names, code_base.modules)
+        code = module.module.bytes
     if is_text_to_read(path):
-        report.findings += find_in_text(code.decode("utf-8", "replace"), path)
+        texts = list(find_in_text(code.decode("utf-8", "replace"), path))
+        lines = {finding.line for finding in texts}
+        found = [*texts, *(finding for finding in found if finding.line not in lines)]
+    report.findings += found
 
 
 def _is_to_read(path: Path, code: bytes, code_base: _CodeBase) -> bool:

@@ -33,7 +33,7 @@ _REQUIREMENTS = ("*requirements*.txt", "*requirements*.in", "*constraints*.txt")
 
 _RULES = (
     (
-        re.compile(r"\bnameko['\"]?,?\s+['\"]?(?:run|shell|test|show-config|backdoor)\b"),
+        re.compile(r"\bnameko(?:['\"]?,\s*['\"]?|\s+)(?:run|shell|test|show-config|backdoor)\b"),
         "write rpcservice in the place of nameko; the options are the same",
     ),
     (
@@ -45,7 +45,7 @@ _RULES = (
         re.compile(r"(?:^|[{,])\s*['\"]?nameko(?:\.\w+)*['\"]?\s*:"),
         "name the logger rpcservice; those below it are named after their modules, such as rpcservice.core.worker",
     ),
-    (re.compile(r"\bnameko\b(?:\[\w+\])?\s*(?:[<>=!~]=?|['\"]|$)"), "require rpcservice"),
+    (re.compile(r"\bnameko\b(?:\[\w+\])?\s*(?:[<>=!~;(@]|['\"]|$)"), "require rpcservice"),
     (re.compile(r"\bnameko\b"), "see what it means here"),
 )
 

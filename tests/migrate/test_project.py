@@ -112,6 +112,13 @@ def test_other_files_are_looked_into(put: Put) -> None:
     ]
 
 
+def test_a_line_that_is_python_and_a_requirement_is_told_once(put: Put) -> None:
+    """As the requirement that it is."""
+    put("setup.py", "from setuptools import setup\nsetup(install_requires=['nameko'])\n")
+    (finding,) = migrate([Path()], writes=True).findings
+    assert (finding.line, finding.mend) == (2, "require rpcservice")
+
+
 def test_packages_and_fixtures_of_the_code_base_are_its_own(put: Put) -> None:
     put("nameko_mine/__init__.py", "")
     put("tests/conftest.py", "import pytest\n@pytest.fixture\ndef rabbit_config(): return {}\n")
