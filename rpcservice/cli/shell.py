@@ -80,12 +80,12 @@ class Toolbox:
 
     def __init__(self, settings: "Settings") -> None:
         from rpcservice.config import hide_password
-        from rpcservice.standalone import ClusterRpcClient, event_dispatcher
+        from rpcservice.standalone import event_dispatcher
 
         self.broker = hide_password(settings.amqp_uri)
         self.config: Mapping[str, Any] = _shown_config(settings)
         ready = with_broker_wait(settings)
-        self._client = ClusterRpcClient(ready)
+        self._client = _client_class()(config=ready, timeout=ready.rpc_timeout)
         self.dispatch_event = event_dispatcher(ready)
         self.rpc = self._client.start()
 
@@ -93,6 +93,17 @@ class Toolbox:
         """Disconnect from the broker; calls and events fail from now on."""
         self.dispatch_event.stop()
         self._client.stop()
+
+
+def _client_class() -> Any:
+    """Give the client whose errors the user's code catches."""
+    if stands_in_for_nameko():
+        from rpcservice.compat.nameko.standalone import rpc as nameko_rpc
+
+        return nameko_rpc.ClusterRpcClient
+    from rpcservice.standalone import ClusterRpcClient
+
+    return ClusterRpcClient
 
 
 def _shown_config(settings: "Settings") -> Mapping[str, Any]:

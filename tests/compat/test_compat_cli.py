@@ -28,7 +28,7 @@ with standing_in():
     from nameko.cli.run import import_service
     from nameko.cli.shell import make_nameko_helper
     from nameko.cli.utils import import_services, load_config, setup_config
-    from nameko.exceptions import CommandError, ConfigurationError
+    from nameko.exceptions import CommandError, ConfigurationError, MethodNotFound, UnknownService
     from nameko.rpc import rpc
     from nameko.runners import run_services
 
@@ -147,16 +147,30 @@ def test_services_are_found_by_their_names(folder: Path) -> None:
     del sys.modules["clocks"]
 
 
+class Echo:
+    """Answers with what it was given."""
+
+    name = "echo"
+
+    @rpc
+    def say(self, word: str) -> str:
+        return word
+
+
+def test_the_shell_raises_errors_that_code_for_nameko_catches() -> None:
+    """With nameko's texts."""
+    broker = {"AMQP_URI": "memory://errors-of-the-shell/"}
+    with standing_in(), run_services(broker, Echo, kill_on_exit=True):
+        n = make_nameko_helper(broker)
+        with pytest.raises(MethodNotFound, match=r"^absent$"):
+            n.rpc.echo.absent()
+        with pytest.raises(UnknownService, match=r"^Unknown service `nobody`$"):
+            n.rpc.nobody.answers()
+        n.disconnect()
+
+
 def test_the_helper_of_the_shell_calls_services() -> None:
     """With a configuration, or the global one."""
-
-    class Echo:
-        name = "echo"
-
-        @rpc
-        def say(self, word: str) -> str:
-            return word
-
     broker = {"AMQP_URI": "memory://helper-of-the-shell/"}
     with run_services(broker, Echo, kill_on_exit=True), nameko.config.patch(broker, clear=True):
         for n in (make_nameko_helper(broker), make_nameko_helper()):
