@@ -285,6 +285,17 @@ def test_a_greenlet_can_be_killed_before_its_first_turn() -> None:
     assert ran == []
 
 
+def test_a_greenlet_that_is_killed_when_its_work_has_ended_gets_no_other_work() -> None:
+    """What it was given would never be done."""
+    backend, handles = green(), []
+    first = backend.spawn(lambda: handles.append(backend.current()))
+    assert first.wait(5)
+    backend.sleep(0)
+    backend.kill(handles[0])
+    tasks = [backend.spawn(backend.sleep, 0) for _ in range(50)]
+    assert all(task.wait(5) for task in tasks)
+
+
 def test_a_thread_cannot_be_killed() -> None:
     go_on = threading.Event()
     task = threads().spawn(go_on.wait, 5)

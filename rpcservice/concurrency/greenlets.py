@@ -253,7 +253,13 @@ class GreenBackend:
             if len(self._idle) >= IDLE_GREENLETS:
                 return
             self._idle.append(me)
-            function, args = self._hub.switch()
+            try:
+                function, args = self._hub.switch()
+            except BaseException:
+                # Who is killed while it has nothing to do must not be given anything any more.
+                if me in self._idle:
+                    self._idle.remove(me)
+                raise
 
     def spawn(self, function: Callable[..., object], *args: object) -> Task:
         """Start a greenlet in a copy of the caller's context variables."""

@@ -199,6 +199,8 @@ class WorkerPool:
                 self.waiting.remove(ctx)
                 lent.set()
         for ctx in list(self.running):
+            if ctx not in self.running:
+                continue  # it has ended while another one was killed, and its greenlet may work for somebody else
             _log.warning("killing the worker of %s", ctx.call_id)
             ctx.is_killed = True
             if ctx.handle is not None:

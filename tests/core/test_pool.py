@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -182,6 +183,31 @@ def test_a_kill_gives_everything_back(start: Start, service: type, gates: Gates,
     container.kill()
     assert journal.count("give back") == 4
     assert "begin c" not in journal
+
+
+def test_a_kill_leaves_alone_what_works_in_the_greenlet_of_a_worker_that_has_ended(
+    start: Start, service: type, gates: Gates
+) -> None:
+    """While one worker is being killed, others may end by themselves."""
+    container = start(service)
+    contexts = [container.spawn_worker(container.entrypoints[0], (name,)) for name in "ab"]
+    assert gates.entered["a"].wait(5)
+    assert gates.entered["b"].wait(5)
+    killed: list[Any] = []
+
+    def kill(handle: Any) -> None:
+        killed.append(handle)
+        other = next(ctx for ctx in contexts if ctx.handle is not handle)
+        gates.opened[other.args[0]].set()
+        while other in container.pool.running:
+            green().sleep(0)
+
+    container.pool._backend = backend = Mock(wraps=container.pool._backend)
+    backend.kill = kill
+    container.pool.kill()
+    assert len(killed) == 1
+    for gate in gates.opened.values():
+        gate.set()
 
 
 def test_a_kill_before_the_first_turn_gives_the_call_back(start: Start, service: type, journal: list[str]) -> None:
