@@ -182,6 +182,29 @@ def test_a_diff_has_colours_on_a_terminal_alone(folder: Path, cli: Cli, open_ter
     terminal.screen.expect_exact("\x1b[32m+from rpcservice import rpc\x1b[0m")
 
 
+def test_a_terminal_sees_how_far_it_is(folder: Path, cli: Cli, open_terminal: Callable[..., Terminal]) -> None:
+    """A large code base takes minutes; what is redirected has the results alone."""
+    for name in ("a.py", "b.py"):
+        (folder / name).write_text("from nameko.rpc import rpc\n")
+    assert cli("migrate", "a.py", "b.py").stderr == ""
+    terminal = open_terminal("migrate", "a.py", "b.py")
+    terminal.screen.expect_exact("1 of 2 files")
+    terminal.screen.expect_exact("2 files to rewrite")
+
+
+def test_imports_of_several_modules_become_one(folder: Path, cli: Cli) -> None:
+    (folder / "a.py").write_text("from nameko.events import event_handler\nfrom nameko.rpc import rpc\n")
+    assert cli("migrate", "--write", "a.py").returncode == 0
+    assert (folder / "a.py").read_text() == "from rpcservice import event_handler, rpc\n"
+
+
+def test_a_notebook_is_a_mistake_in_one_line(folder: Path, cli: Cli) -> None:
+    (folder / "a.ipynb").write_text("{}")
+    result = cli("migrate", "a.ipynb")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "* give files of Python's, or a folder\n    a.ipynb:1: is no Python\n" in result.stdout
+
+
 def test_a_path_that_is_not_there_is_a_mistake() -> None:
     result = CliRunner().invoke(main, ["migrate", "nowhere"])
     assert result.exit_code == 2

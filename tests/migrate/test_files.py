@@ -63,7 +63,7 @@ LEFT_OUT = {
     "Python 2": (BEFORE + b"print 'x'\n", "no Python: "),
     "an open parenthesis": (b"from nameko.rpc import (rpc\n", "no Python: "),
     "tabs and spaces": (BEFORE + b"if 1:\n\tx = 1\n        y = 1\n", "no Python: "),
-    "a deep expression": (BEFORE + b"x = " + b"+".join([b"1"] * 5000) + b"\n", "is nested too deeply"),
+    "a deep expression": (BEFORE + b"x = " + b"+".join([b"1"] * 1200) + b"\n", "is nested too deeply"),
 }
 
 
