@@ -6,10 +6,12 @@ import subprocess
 import sys
 import termios
 import threading
+from io import StringIO
 from time import monotonic
 from typing import Any
 
 from pexpect.fdpexpect import fdspawn
+from security_canary import refuse_secret
 
 Result = subprocess.CompletedProcess[str]
 
@@ -74,6 +76,7 @@ class Running:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
+        refuse_secret("\n".join([*self.out, *self.err]), "the output of a command")
 
 
 # Only its own process can take a terminal; forking here to do so would fork eventlet's hub. It hears Ctrl-C again,
@@ -100,6 +103,7 @@ class Terminal:
         )
         os.close(slave)
         self.screen = fdspawn(master, encoding="utf-8", timeout=30)
+        self.screen.logfile_read = self._shown = StringIO()
 
     def close(self) -> None:
         """See it gone."""
@@ -107,3 +111,4 @@ class Terminal:
             self.process.kill()
         self.process.wait(30)
         self.screen.close()
+        refuse_secret(self._shown.getvalue(), "what a terminal showed")

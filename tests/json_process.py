@@ -10,6 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
+from security_canary import refuse_secret
+
 Line = dict[str, Any]
 
 
@@ -124,3 +126,5 @@ class JsonProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+        refuse_secret("\n".join(map(str, self.lines)), "what a process printed")
+        refuse_secret(self._log.read_text(errors="replace"), "the log of a process")

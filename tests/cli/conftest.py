@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from command_process import Result, Running, Terminal
+from security_canary import refuse_secret
 
 from rpcservice.cli import main
 
@@ -105,6 +106,7 @@ def here(own_modules: None, own_logging: None, monkeypatch: pytest.MonkeyPatch) 
 
     def run(*args: str) -> Result:
         result = CliRunner().invoke(main, args, prog_name="rpcservice")
+        refuse_secret(result.output, "the output of a command")
         return Result(args, result.exit_code, result.stdout, result.stderr)
 
     return run
