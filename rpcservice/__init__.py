@@ -35,6 +35,7 @@ _HOMES = {
         "BrokerError",
         "BrokerUnavailable",
         "ChannelClosed",
+        "CircuitOpen",
         "CommandError",
         "ConfigError",
         "ConnectionLost",
@@ -59,6 +60,7 @@ _HOMES = {
         "RpcError",
         "RpcServiceError",
         "RpcTimeout",
+        "TooManyCalls",
         "UndeliverableMessage",
         "UnknownService",
         "UnserializableValueError",
@@ -67,6 +69,7 @@ _HOMES = {
         "WorkerTimeout",
     ),
     "rpcservice.offload": ("Offload",),
+    "rpcservice.reliability.breaker": ("Breaker",),
     "rpcservice.standalone": (
         "ClusterRpcClient",
         "ClusterRpcProxy",
@@ -121,6 +124,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import BrokerError as BrokerError
     from rpcservice.errors import BrokerUnavailable as BrokerUnavailable
     from rpcservice.errors import ChannelClosed as ChannelClosed
+    from rpcservice.errors import CircuitOpen as CircuitOpen
     from rpcservice.errors import CommandError as CommandError
     from rpcservice.errors import ConfigError as ConfigError
     from rpcservice.errors import ConnectionLost as ConnectionLost
@@ -145,6 +149,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import RpcError as RpcError
     from rpcservice.errors import RpcServiceError as RpcServiceError
     from rpcservice.errors import RpcTimeout as RpcTimeout
+    from rpcservice.errors import TooManyCalls as TooManyCalls
     from rpcservice.errors import UndeliverableMessage as UndeliverableMessage
     from rpcservice.errors import UnknownService as UnknownService
     from rpcservice.errors import UnserializableValueError as UnserializableValueError
@@ -152,6 +157,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import WorkerPoolFull as WorkerPoolFull
     from rpcservice.errors import WorkerTimeout as WorkerTimeout
     from rpcservice.offload import Offload as Offload
+    from rpcservice.reliability.breaker import Breaker as Breaker
     from rpcservice.standalone import ClusterRpcClient as ClusterRpcClient
     from rpcservice.standalone import ClusterRpcProxy as ClusterRpcProxy
     from rpcservice.standalone import ServiceRpcClient as ServiceRpcClient

@@ -29,6 +29,8 @@
     └── RpcError
         ├── UnknownService              nothing listens for that service
         ├── RpcTimeout                  no reply within the time-out
+        ├── CircuitOpen                 not sent: the service has not answered of late
+        ├── TooManyCalls                not sent: max_in_flight calls are under way
         ├── DeadlineExceeded            a request that came too late, and was not carried out
         ├── RemoteError                 the remote method raised
         └── BadRequest
@@ -299,6 +301,42 @@ class RpcTimeout(RpcError, TimeoutError):
         self.method_name = method_name
         self.seconds = seconds
         self.maybe_executed = maybe_executed
+
+
+class CircuitOpen(RpcError):
+    """Raised at once, and nothing is sent, while the breaker of a client finds that a service does not answer.
+
+    Attributes:
+        service_name: The service.
+        since: When the breaker opened, in seconds since 1970.
+        retry_in: Seconds until a call is let through again.
+    """
+
+    maybe_executed = False
+
+    def __init__(self, service_name: str, since: float = 0, retry_in: float = 0) -> None:
+        super().__init__(f"nothing was sent: {service_name} has not answered of late; try again in {retry_in:.3g} s")
+        self.service_name = service_name
+        self.since = since
+        self.retry_in = retry_in
+
+
+class TooManyCalls(RpcError):
+    """Raised at once, and nothing is sent, when a client has ``max_in_flight`` calls of a service under way.
+
+    Attributes:
+        service_name: The service.
+        limit: How many there may be.
+    """
+
+    maybe_executed = False
+
+    def __init__(self, service_name: str, limit: int = 0) -> None:
+        super().__init__(
+            f"nothing was sent: {limit} calls of {service_name} are under way; is it slow? raise max_in_flight= if not"
+        )
+        self.service_name = service_name
+        self.limit = limit
 
 
 class DeadlineExceeded(RpcError):

@@ -20,6 +20,7 @@ CORE = (
     "core.extension",
     "core.entrypoint",
     "core.retry",
+    "core.callpolicy",
     "core.dependency",
     "core.redaction",
     "core.resource",
@@ -64,6 +65,7 @@ ALLOWED_IN = {
     "yaml": ("config", "envvars", "cli", "compat.nameko.cli"),
     "click": ("cli", "compat.nameko.cli"),
     "libcst": ("migrate",),
+    "tenacity": ("reliability.pauses",),
     "pytest": ("testing", "compat.nameko.testing"),
 }
 

@@ -6,12 +6,13 @@ from time import monotonic
 from typing import Any
 
 from rpcservice.aio.loops import AsyncClient, Work, end, tell
-from rpcservice.amqp.clients import ClusterClient, ClusterRpc, MethodClient, ServiceClient
+from rpcservice.aio.policies import LoopRequest, call_by_policy
+from rpcservice.amqp.clients import ClusterClient, ClusterRpc, MethodClient, RpcOptions, ServiceClient
 from rpcservice.amqp.link import Message
 from rpcservice.amqp.replies import RpcCall
 from rpcservice.concurrency import Backend, threads
 from rpcservice.errors import ConnectionLost, RpcTimeout
-from rpcservice.standalone.rpc import CallContext, CallOptions, RpcClient, SessionCaller
+from rpcservice.standalone.rpc import CallOptions, RpcClient, SessionCaller
 from rpcservice.standalone.session import GivenConfig, Session
 
 
@@ -94,6 +95,11 @@ class PendingCall:
         if self._call is not None:
             self._provider.replies.drop(self._call)
 
+    @property
+    def was_answered(self) -> bool:
+        """Whether it has ended with a reply, be it an error that the method raised."""
+        return self._call is not None and self._call.was_answered
+
 
 class LoopRpc(ClusterRpc):
     """Sends requests from loops: what starts a call gives a future."""
@@ -116,19 +122,21 @@ class LoopRpc(ClusterRpc):
         except BaseException:
             pending.future.cancel()
             raise
-        return pending.future
+        return pending
+
+    def start_call(self, *request: Any) -> Any:
+        """Send a request, or have it sent when there is a connection; gives a future."""
+        started: Any = super().start_call(*request)
+        return started.future
 
 
 class LoopCaller(SessionCaller):
-    """Does not wait until the session has started; the calls do."""
+    """Does not wait until the session has started; the calls do, and what starts one gives a future."""
 
-    def start_call(
-        self, ctx: CallContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
-    ) -> RpcCall:
-        """Send a request, or have it sent when there is a connection; gives a future for an RpcCall."""
+    def reach(self, options: CallOptions) -> tuple[ClusterRpc, RpcOptions]:
+        """Give what sends requests in the session of this process, which may not have started."""
         provider = self._client._use()[1]
-        context: Any = ctx
-        return provider.start_call(context, routing_key, args, kwargs, options.of(provider))
+        return provider, options.of(provider)
 
 
 class LoopRpcClient(RpcClient):
@@ -169,8 +177,14 @@ class AsyncMethod(MethodClient):
             ConnectionLost: The client has been stopped; nothing was sent.
             UnserializableValueError: An argument cannot be encoded.
             MessageTooLarge: The request is too large.
+
+        With ``retry``, ``breaker``, ``max_in_flight`` or ``fallback`` the future is a task, which raises them.
         """
-        started: Any = super().call_async(*args, **kwargs)
+        policy = self._options.policy
+        if policy is not None:
+            request = LoopRequest(self._provider, self._ctx, self._routing_key, args, kwargs, self._options)
+            return asyncio.ensure_future(call_by_policy(policy, request))
+        started: Any = self._provider.start_call(self._ctx, self._routing_key, args, kwargs, self._options)
         return started  # type: ignore[no-any-return]  # a LoopRpc gives a future
 
 

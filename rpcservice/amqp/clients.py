@@ -2,13 +2,23 @@
 
 from collections.abc import Mapping
 from time import time
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.link import Message
 from rpcservice.amqp.message import DEADLINE, check_timeout, time_left
-from rpcservice.amqp.options import PublishOptions
+from rpcservice.amqp.options import Publication, PublishOptions
 from rpcservice.amqp.replies import ReplyListener, RpcCall
+from rpcservice.amqp.requests import Caller, Request, begin_call
+from rpcservice.concurrency import Backend
+from rpcservice.core.callpolicy import (
+    POLICY_OPTIONS,
+    CallPolicies,
+    CallPolicy,
+    check_policy_options,
+    make_policies,
+    take_policy_options,
+)
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.dependency import DependencyProvider
 
@@ -18,27 +28,20 @@ class RpcOptions(PublishOptions):
 
     Attributes:
         given: What is to be different from the client's own options.
+        policy: How calls are carried out; None where they are just sent.
         timeout: Seconds that a call may take; None is without end.
     """
 
     given: Mapping[str, Any]
+    policy: CallPolicy | None
 
-
-class Caller(Protocol):
-    """What a client sends its requests by: a bound :class:`ClusterRpc`, or what stands for one."""
-
-    options: Any
-    """What calls go with unless they ask for something else."""
-
-    def make_options(self, changes: Mapping[str, Any]) -> Any:
-        """Give the options of this caller with changes."""
-        ...
-
-    def start_call(
-        self, ctx: Any, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: Any
-    ) -> RpcCall:
-        """Send a request; gives the call, to be waited for."""
-        ...
+    def copy(self, message: Publication) -> Publication:
+        """Give a request once more, with the same ids, for a reply to wherever these options have it."""
+        properties = {**message.properties, "reply_to": self.properties["reply_to"]}
+        properties["headers"] = dict(properties["headers"])
+        copy = Publication(message.exchange, message.routing_key, message.body, properties, message.mandatory)
+        copy.options = self
+        return copy
 
 
 class ClusterRpc(DependencyProvider):
@@ -50,11 +53,14 @@ class ClusterRpc(DependencyProvider):
         ssl: As ``AMQP_SSL``, for that broker.
         login_method: As ``LOGIN_METHOD``, for that broker.
         options: ``serializer``, ``compression``, ``headers``, ``extra_headers``, ``priority``, ``delivery_mode``,
-            ``expiration`` (seconds); ``use_confirms`` has no effect, for the reply is the confirmation.
+            ``expiration`` (seconds); ``use_confirms`` has no effect, for the reply is the confirmation. ``retry``,
+            ``breaker``, ``max_in_flight`` and ``fallback`` say what becomes of calls that get no answer; with ``retry``
+            the ``timeout`` is that of one attempt.
     """
 
     _OPTIONS = frozenset(
         (
+            *POLICY_OPTIONS,
             "compression",
             "delivery_mode",
             "expiration",
@@ -85,14 +91,15 @@ class ClusterRpc(DependencyProvider):
         """Give options back that a client may have.
 
         Raises:
-            TypeError: There is no such option, or ``timeout`` is no number.
-            ValueError: ``timeout`` is negative.
+            TypeError: There is no such option, or it is something else than it may be.
+            ValueError: A number is out of its range.
         """
         for name in options:
             if name not in cls._OPTIONS:
                 raise TypeError(f"{name!r} is no option of an RPC client; there are: {', '.join(sorted(cls._OPTIONS))}")
         if "timeout" in options:
             options["timeout"] = check_timeout(options["timeout"], "to wait for ever")
+        check_policy_options(options)
         return options
 
     def setup(self) -> None:
@@ -100,18 +107,42 @@ class ClusterRpc(DependencyProvider):
         key = connection_key(self.bound_to.config, uri=self._uri, ssl=self._ssl, login_method=self._login_method)
         self.replies = self.bound_to.resource(ReplyListener, key)
         self.exchange = self.bound_to.config.rpc_exchange
-        self._skew = self.bound_to.config.clock_skew
+        self.skew = self.bound_to.config.clock_skew
+        self._policies: CallPolicies | None = None
         self.options = self.make_options({})
         self.publish = self.bound_to.around("publish", self._publish)
+
+    @property
+    def backend(self) -> Backend:
+        """On what the client runs."""
+        return self.bound_to.backend
+
+    @property
+    def can_send(self) -> bool:
+        """Whether requests may be sent: not when the process is stopping."""
+        return not self.replies.connection.is_stopping
+
+    @property
+    def circuits(self) -> tuple[Any, ...]:
+        """The circuits of the client's breakers, one for each service called, with ``service_name`` and ``state``."""
+        return () if self._policies is None else self._policies.circuits
 
     def make_options(self, changes: Mapping[str, Any]) -> RpcOptions:
         """Give the options of this client with changes."""
         options = {**self._given, **self.check(dict(changes))}
         timeout = check_timeout(options.pop("timeout", self.bound_to.config.rpc_timeout), "to wait for ever")
+        policy = self._make_policy(take_policy_options(options))
         made = RpcOptions(self.replies.codecs, options, self._OPTIONS, "an RPC client")
-        made.given, made.timeout, made.mandatory = changes, timeout, True
+        made.given, made.policy, made.timeout, made.mandatory = changes, policy, timeout, True
         made.properties["reply_to"] = self.replies.routing_key
         return made
+
+    def _make_policy(self, options: Mapping[str, Any]) -> CallPolicy | None:
+        if not options:
+            return None
+        if self._policies is None:
+            self._policies = make_policies(self.backend, getattr(self.bound_to, "service_cls", None))
+        return self._policies.make(options)
 
     def _publish(self, message: Message) -> RpcCall:
         service_name, _, method_name = message.routing_key.rpartition(".")
@@ -121,17 +152,40 @@ class ClusterRpc(DependencyProvider):
         self, ctx: WorkerContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: RpcOptions
     ) -> RpcCall:
         """Send a request; gives the call, to be waited for."""
-        deadline = ctx.deadline
-        timeout = options.timeout if deadline is None else time_left(deadline, options.timeout, self._skew)
-        message = options.message(self.exchange, routing_key, {"args": args, "kwargs": kwargs}, ctx.context_data)
+        return self.send(self.make_request(routing_key, args, kwargs, ctx.context_data, options), ctx.deadline, options)
+
+    def make_request(
+        self,
+        routing_key: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context_data: Mapping[str, Any],
+        options: RpcOptions,
+    ) -> Publication:
+        """Give a request as a message."""
+        message = options.message(self.exchange, routing_key, {"args": args, "kwargs": kwargs}, context_data)
         message.properties["correlation_id"] = message.properties["message_id"]
-        message.timeout = timeout
+        return message
+
+    def send(self, message: Message, deadline: float | None, options: RpcOptions) -> RpcCall:
+        """Send a message of :meth:`make_request`, once.
+
+        Args:
+            message: The message.
+            deadline: Until when somebody waits for what it is for, in seconds since 1970; None where nobody says.
+            options: What it goes with.
+        """
+        message.timeout = timeout = time_left(deadline, options.timeout, self.skew)
         if timeout is not None:
             until = time() + timeout
             # What is allowed for clocks that differ must not add up from call to call.
             message.properties["headers"][DEADLINE] = int(1000 * (until if deadline is None else min(until, deadline)))
         call: RpcCall = self.publish(message)
         return call
+
+    def reach(self, options: RpcOptions) -> "tuple[ClusterRpc, RpcOptions]":
+        """Give itself."""
+        return self, options
 
     def get_dependency(self, ctx: WorkerContext) -> "ClusterClient | ServiceClient":
         """Give the worker a client that sends the worker's context data along."""
@@ -208,7 +262,10 @@ class MethodClient:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method and wait for its result; raises as :meth:`RpcCall.result` does."""
-        return self._provider.start_call(self._ctx, self._routing_key, args, kwargs, self._options).result()
+        options = self._options
+        if options.policy is not None:
+            return options.policy.call(Request(self._provider, self._ctx, self._routing_key, args, kwargs, options))
+        return self._provider.start_call(self._ctx, self._routing_key, args, kwargs, options).result()
 
     def call_async(self, *args: Any, **kwargs: Any) -> RpcCall:
         """Start a call; its ``result()`` waits.
@@ -217,8 +274,11 @@ class MethodClient:
             ConnectionLost: The broker did not come back within the call's time-out; nothing was sent.
             UnserializableValueError: An argument cannot be encoded.
             MessageTooLarge: The request is too large.
+            CircuitOpen: The client's breaker is open; nothing was sent.
+            TooManyCalls: ``max_in_flight`` calls are under way; nothing was sent.
         """
-        return self._provider.start_call(self._ctx, self._routing_key, args, kwargs, self._options)
+        call: RpcCall = begin_call(self._provider, self._ctx, self._routing_key, args, kwargs, self._options)
+        return call
 
     def with_options(self, **changes: Any) -> Self:
         """Give the same method with other options, such as ``timeout=2``; those that it has already stay."""

@@ -94,6 +94,11 @@ class RpcCall:
         if self._listener.drop(self):
             self.settle(RpcTimeout(self.service_name, self.method_name, self.timeout or 0))
 
+    @property
+    def was_answered(self) -> bool:
+        """Whether it has ended with a reply, be it an error that the method raised."""
+        return self.reply is not None
+
     def is_done(self) -> bool:
         """Say whether :meth:`result` would give or raise at once."""
         return self._event.is_set()
@@ -274,12 +279,19 @@ class ReplyListener(Resource):
         call.correlation_id = message.properties["correlation_id"]
         return call if self._try_to_send(message, call) else None
 
-    def expect(self, correlation_id: str) -> RpcCall:
-        """Give the call that ends with the reply to a request, which somebody sends in another way."""
-        call = RpcCall("", "", None, self.backend.event(), self)
+    def expect(self, correlation_id: str, service_name: str = "", method_name: str = "") -> RpcCall:
+        """Give the call that ends with the reply to a request, which somebody sends in another way, or has sent."""
+        call = RpcCall(service_name, method_name, None, self.backend.event(), self)
         call.correlation_id = correlation_id
         self._pending[correlation_id] = call
         return call
+
+    def wait_for_late(self, call: RpcCall, seconds: float) -> bool:
+        """Wait for the reply to a call of :meth:`expect`, which is forgotten then; False where none came."""
+        if not call._event.wait(seconds) and not self.drop(call):
+            # Somebody else has just taken it, and is about to settle it.
+            call._event.wait()
+        return call.was_answered
 
     def wait_until_up(self, deadline: float | None) -> None:
         """Wait until requests can be sent, at most until ``deadline`` on the monotonic clock (None: for ever).
@@ -328,7 +340,9 @@ class ReplyListener(Resource):
 
     def drop(self, call: RpcCall) -> bool:
         """Forget a call; False where somebody else has taken it, who settles it."""
-        return self._pending.pop(call.correlation_id, None) is not None
+        correlation_id = call.correlation_id
+        # A request that is sent again has a call of its own each time, under the same id.
+        return self._pending.get(correlation_id) is call and self._pending.pop(correlation_id, None) is not None
 
     def _sweep(self) -> None:
         """Drop calls whose time is up although nobody waits for them: they would stay for ever."""

@@ -11,6 +11,25 @@ HOPELESS = (BadRequest, MessageTooLarge, Reject, UnserializableValueError)
 """What fails the same way each time: the message or the result is at fault."""
 
 
+def check_number(name: str, value: Any, least: float, most: float | None = None, *, kind: type = float) -> None:
+    """Look at a number that a user has given.
+
+    Args:
+        name: What it is given as.
+        value: The number.
+        least: It may not be less.
+        most: It may not be more; None is without bound.
+        kind: int for a whole number.
+
+    Raises:
+        ValueError: It is no number, or out of its range.
+    """
+    is_number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    if not (is_number and least <= value and (most is None or value <= most)):
+        limits = f"from {least} on" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name}={value!r}: give a {'whole number' if kind is int else 'number'} {limits}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retry:
     """How often something is tried again, with growing pauses.
@@ -42,19 +61,12 @@ class Retry:
     idempotent: bool = False
 
     def __post_init__(self) -> None:
-        if type(self.max_attempts) is not int or self.max_attempts < 1:
-            raise ValueError(f"max_attempts={self.max_attempts!r}: give a whole number from 1 on")
-        self._check("initial", self.initial, 0)
-        self._check("factor", self.factor, 1)
-        self._check("max_interval", self.max_interval, 0)
-        self._check("jitter", self.jitter, 0, 1)
+        check_number("max_attempts", self.max_attempts, 1, kind=int)
+        check_number("initial", self.initial, 0)
+        check_number("factor", self.factor, 1)
+        check_number("max_interval", self.max_interval, 0)
+        check_number("jitter", self.jitter, 0, 1)
         object.__setattr__(self, "no_retry", exception_classes("no_retry", self.no_retry))
-
-    def _check(self, name: str, value: Any, least: float, most: float | None = None) -> None:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number and least <= value and (most is None or value <= most)):
-            limits = f"from {least} on" if most is None else f"from {least} to {most}"
-            raise ValueError(f"{name}={value!r}: give a number {limits}")
 
     def allows(self, error: BaseException, attempts: int) -> bool:
         """Say whether there is another attempt after so many, of which the last one ended with ``error``."""

@@ -5,6 +5,8 @@ from typing import Any
 
 from rpcservice.amqp.clients import ClusterClient, ClusterRpc, MethodClient, RpcOptions, ServiceClient
 from rpcservice.amqp.replies import RpcCall
+from rpcservice.concurrency import Backend
+from rpcservice.core.callpolicy import POLICY_OPTIONS, CallPolicies, CallPolicy, make_policies, take_policy_options
 from rpcservice.core.context import CALL_ID_STACK, new_id
 from rpcservice.standalone.session import CLIENT_NAME, GivenConfig, Session, Standalone, client_settings
 
@@ -38,28 +40,52 @@ class CallContext:
 
 
 class CallOptions:
-    """The options of a method, checked; made into what is sent once a session."""
+    """The options of a method, checked; made into what is sent once a session.
 
-    __slots__ = ("given", "made")
+    Args:
+        given: What is to be different from the client's own options.
+        policy: How calls are carried out; it outlives sessions.
+    """
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    __slots__ = ("given", "made", "policy")
+
+    def __init__(self, given: Mapping[str, Any], policy: CallPolicy | None) -> None:
         self.given = given
+        self.policy = policy
         self.made: tuple[ClusterRpc, RpcOptions] | None = None
 
     def of(self, provider: ClusterRpc) -> RpcOptions:
         """Give what a session's calls are sent with."""
         made = self.made
         if made is None or made[0] is not provider:
-            self.made = made = provider, provider.make_options(self.given)
+            given = {name: value for name, value in self.given.items() if name not in POLICY_OPTIONS}
+            self.made = made = provider, provider.make_options(given)
         return made[1]
 
 
 class SessionCaller:
     """What a client's proxies send by: finds the session of this process for each call."""
 
-    def __init__(self, client: "RpcClient") -> None:
+    def __init__(self, client: "RpcClient", policy_options: Mapping[str, Any]) -> None:
         self._client = client
-        self.options = CallOptions({})
+        self._policy_options = policy_options
+        self._policies: CallPolicies | None = None
+        self.options = self.make_options({})
+
+    @property
+    def backend(self) -> Backend:
+        """On what the client runs."""
+        return self._client._make_backend()
+
+    @property
+    def can_send(self) -> bool:
+        """Whether requests may be sent: not when the client has been stopped."""
+        return not self._client._is_stopped
+
+    @property
+    def circuits(self) -> tuple[Any, ...]:
+        """The circuits of the client's breakers, one for each service called."""
+        return () if self._policies is None else self._policies.circuits
 
     def make_options(self, changes: Mapping[str, Any]) -> CallOptions:
         """Give the client's options with changes.
@@ -67,18 +93,32 @@ class SessionCaller:
         Raises:
             TypeError: There is no such option.
         """
-        return CallOptions(ClusterRpc.check(dict(changes)))
+        given = ClusterRpc.check(dict(changes))
+        return CallOptions(given, self._make_policy(take_policy_options({**self._policy_options, **given})))
+
+    def _make_policy(self, options: Mapping[str, Any]) -> CallPolicy | None:
+        if not options:
+            return None
+        with self._client._guard:
+            if self._policies is None:
+                self._policies = make_policies(self.backend, None)
+        return self._policies.make(options)
 
     def start_call(
         self, ctx: CallContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> RpcCall:
         """Send a request, for which the client may have to connect; gives the call, to be waited for."""
+        provider, made = self.reach(options)
+        context: Any = ctx
+        return provider.start_call(context, routing_key, args, kwargs, made)
+
+    def reach(self, options: CallOptions) -> tuple[ClusterRpc, RpcOptions]:
+        """Give what sends requests in the session of this process, which may have to be started."""
         session, provider = self._client._use()
         made = options.of(provider)
         if not session.is_up:
             session.wait_until_up(made.timeout)
-        context: Any = ctx
-        return provider.start_call(context, routing_key, args, kwargs, made)
+        return provider, made
 
 
 class RpcClient(Standalone[ClusterRpc]):
@@ -98,10 +138,16 @@ class RpcClient(Standalone[ClusterRpc]):
         **options: Any,
     ) -> None:
         super().__init__(client_settings(config, uri, ssl, login_method), CLIENT_NAME)
+        policy_options = take_policy_options(options)
         self._provider = self._provider_class(**options)
         self._prefix = f"{CLIENT_NAME}.{new_id()}"
         self._context_data = dict(context_data or {})
-        self._caller = self._caller_class(self)
+        self._caller = self._caller_class(self, policy_options)
+
+    @property
+    def circuits(self) -> tuple[Any, ...]:
+        """The circuits of the client's breakers, one for each service called, with ``service_name`` and ``state``."""
+        return self._caller.circuits
 
     def _bind(self, session: Session) -> ClusterRpc:
         host: Any = session
@@ -126,7 +172,8 @@ class ClusterRpcClient(RpcClient):
         ssl: As ``AMQP_SSL``.
         login_method: As ``LOGIN_METHOD``.
         options: ``timeout``, the seconds that a call may take (not given, ``rpc_timeout`` holds; None waits for
-            ever), ``serializer``, ``headers``, ``priority``, ``delivery_mode``, ``expiration`` (seconds).
+            ever), ``serializer``, ``headers``, ``priority``, ``delivery_mode``, ``expiration`` (seconds), ``retry``,
+            ``breaker``, ``max_in_flight``, ``fallback``.
 
     Raises:
         ConfigError: The configuration is wrong.

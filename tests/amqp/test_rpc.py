@@ -141,7 +141,7 @@ def test_the_longest_wait_is_one_that_the_hub_takes() -> None:
 
 
 def test_an_unknown_option_is_named(rpc: Any) -> None:
-    with pytest.raises(TypeError, match=r"'time_out' is no option of an RPC client; there are: compression, .*timeout"):
+    with pytest.raises(TypeError, match=r"'time_out' is no option of an RPC client; there are: breaker, .*timeout"):
         rpc.echo.add.with_options(time_out=2)
     with pytest.raises(TypeError, match="'time_out' is no option"):
         ServiceRpc("echo", time_out=2)
