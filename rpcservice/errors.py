@@ -119,8 +119,6 @@ class WorkerTimeout(RpcServiceError, TimeoutError):
         self.seconds = seconds
 
 
-class MissingExtra(RpcServiceError, ImportError):
-    """Raised when a feature needs an optional package that is not installed."""
 class OffloadError(RpcServiceError):
     """Raised when work for another process could not be sent there, or its outcome did not come back."""
 
@@ -129,6 +127,8 @@ class OffloadFull(OffloadError):
     """Raised when every thread or process of an Offload is busy, and as many calls wait for one as may."""
 
 
+class MissingExtra(RpcServiceError, ImportError):
+    """Raised when a feature needs an optional package that is not installed."""
 
 
 class BrokerError(RpcServiceError):
