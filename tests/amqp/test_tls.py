@@ -38,7 +38,7 @@ def test_services_talk_over_a_verified_connection(
 @pytest.mark.parametrize("setting", [None, True, {"cert_reqs": "required"}])
 def test_a_broker_of_an_unknown_authority_is_refused(start: Start, tls_uri: str, link: str, setting: Any) -> None:
     with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
-        start(Echo, AMQP_URI=tls_uri, AMQP_SSL=setting, link=link, startup_timeout=0.2)
+        start(Echo, AMQP_URI=tls_uri, AMQP_SSL=setting, link=link, startup_timeout=1)
 
 
 def test_verification_can_be_turned_off(start: Start, caller: type, run_in: Any, tls_uri: str, link: str) -> None:
