@@ -31,11 +31,15 @@ class ThreadEvent:
     ``threading.Event`` has its flag under a lock that is taken and given back in Python: such an exception, in the
     main thread, may come between the two, and whoever sets or waits after that hangs. Here each who waits has a lock
     that nobody else needs, and the steps that belong together are one call of C, within which no handler runs.
+
+    Args:
+        make_lock: Makes what a thread waits with.
     """
 
-    __slots__ = ("_is_set", "_waiting")
+    __slots__ = ("_is_set", "_make_lock", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, make_lock: Callable[[], Any]) -> None:
+        self._make_lock = make_lock
         self._is_set = False
         self._waiting: deque[Any] = deque()
 
@@ -62,11 +66,10 @@ class ThreadEvent:
         """Wait until the flag is up, at most ``timeout`` seconds; False when the time ran out."""
         if self._is_set:
             return True
-        # By its module, which eventlet may have patched.
-        lock = threading.Lock()
+        lock = self._make_lock()
         lock.acquire()
         self._waiting.append(lock)
-        is_woken = False
+        is_woken: bool = False
         try:
             # Looked at again, for who has set it meanwhile may not have seen this lock.
             if self.is_set():
@@ -100,9 +103,9 @@ def make_queue() -> Any:
 class ThreadTask:
     """A function in a daemon thread, as a :class:`Task`."""
 
-    def __init__(self, function: Callable[[], object]) -> None:
+    def __init__(self, function: Callable[[], object], ended: Event) -> None:
         # Not the thread's own join: with a time-out it raises in a process that eventlet has patched, from 3.13 on.
-        self._ended = ThreadEvent()
+        self._ended = ended
         threading.Thread(target=self._run, args=(function,), daemon=True).start()
 
     def _run(self, function: Callable[[], object]) -> None:
@@ -141,9 +144,9 @@ class ThreadTimer:
 class Clock:
     """Makes planned calls, all in one daemon thread, which is there as long as there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Event) -> None:
         self._guard = threading.RLock()
-        self._changed = ThreadEvent()
+        self._changed = changed
         # By time and number, which C compares: no signal handler comes into the midst of a heap's steps.
         self._timers: list[tuple[float, int, ThreadTimer]] = []
         self._numbers = count()
@@ -215,15 +218,19 @@ class ThreadBackend:
     name = "threads"
 
     def __init__(self) -> None:
-        self._clock = Clock()
+        # Those of today: where eventlet patches the process later, what has been begun goes on in threads, for which
+        # its locks are no locks. Where it has been patched already, threads are greenlets, and so must the locks be.
+        self._make_lock: Callable[[], Any] = threading.Lock
+        self._clock = Clock(self.event())
 
     def event(self) -> Event:
         """Make an event for threads."""
-        return ThreadEvent()
+        return ThreadEvent(self._make_lock)
 
     def lock(self) -> Lock:
         """Make a lock for threads."""
-        return threading.Lock()
+        made: Lock = self._make_lock()
+        return made
 
     def guard(self) -> Lock:
         """Make a lock that its owner may take again."""
@@ -231,11 +238,11 @@ class ThreadBackend:
 
     def spawn(self, function: Callable[..., object], *args: object) -> Task:
         """Start a daemon thread in a copy of the caller's context variables."""
-        return ThreadTask(partial(contextvars.copy_context().run, function, *args))
+        return ThreadTask(partial(contextvars.copy_context().run, function, *args), self.event())
 
     def sleep(self, seconds: float) -> None:
         """Wait on an event that nobody sets."""
-        ThreadEvent().wait(seconds)
+        self.event().wait(seconds)
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: object) -> Timer:
         """Plan a call in the one thread for such calls."""

@@ -467,6 +467,17 @@ def end_after_a_first_call_at_exit(uri: str) -> str:
     return "calls at exit"
 
 
+def end_in_a_process_patched_meanwhile(uri: str) -> list[Any]:
+    """Have eventlet patch the process between two uses of a client, and end without a stop."""
+    client = ClusterRpcClient(uri=uri)
+    left_open.append(client)
+    said = [client.desk.say("before")]
+    import eventlet
+
+    eventlet.monkey_patch()
+    return [*said, client.desk.say("after")]
+
+
 def end_with_stop_at_exit(uri: str) -> str:
     client = ClusterRpcClient(uri=uri)
     client.start()

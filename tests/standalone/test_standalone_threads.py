@@ -221,6 +221,13 @@ def test_a_program_ends_although_the_broker_is_away(desk: type[Desk], start_prog
         assert ends_soon(program) == 0
 
 
+def test_a_program_ends_that_eventlet_has_patched_after_the_first_use(
+    desk: type[Desk], run_program: Run, rabbitmq_uri: str
+) -> None:
+    """What has been begun in threads goes on in them, with their locks."""
+    assert run_program("end_in_a_process_patched_meanwhile", rabbitmq_uri, timeout=30) == ["before", "after"]
+
+
 def test_a_program_ends_although_the_broker_has_gone_silent(
     desk: type[Desk], start_program: Start, rabbitmq_uri: str
 ) -> None:
