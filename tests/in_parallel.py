@@ -104,7 +104,8 @@ def _outcome(folder: Path, name: str, exit_code: int) -> Outcome:
         return outcome
     taken = sorted(folder.glob("taken-*"), key=lambda path: path.stat().st_mtime_ns)
     files = [entry.partition(" ")[2] for entry in map(Path.read_text, taken) if entry.startswith(f"{name} ")]
-    print(f"A process of tests died with exit code {exit_code}, in one of: {', '.join(files[-2:])}", flush=True)
+    where = f"in one of: {', '.join(files[-2:])}" if files else "before the first test"
+    print(f"A process of tests died with exit code {exit_code}, {where}", flush=True)
     return Outcome(exit_code or _INTERRUPTED)
 
 

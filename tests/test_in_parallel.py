@@ -100,6 +100,12 @@ def test_a_process_that_dies_fails_the_run(tmp_path: Path) -> None:
     assert re.search(r"died with exit code 9, in one of: .*test_dying\.py", done.stdout)
 
 
+def test_a_mistake_in_the_arguments_fails_the_run(tmp_path: Path) -> None:
+    done = run(tmp_path, "--no-such-option", good=PASSES)
+    assert done.returncode == 4
+    assert "unrecognized arguments: --no-such-option" in done.stdout
+
+
 def test_files_that_cannot_be_collected_fail_the_run(tmp_path: Path) -> None:
     done = run(tmp_path, good=PASSES, broken="import nothing_of_that_name\n")
     assert done.returncode == 2
