@@ -63,6 +63,7 @@ class Settings:
     declare_event_exchanges: bool = True
     queue_type: str = "classic"
     delivery_limit: int = 20
+    consumer_timeout: float | None = 1800
     serializer: str = "json"
     accept: tuple[str, ...] = ()
     serializers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -131,8 +132,9 @@ KEYS: tuple[Key, ...] = (
     Key("rpc_exchange", TEXT, "The exchange for requests and replies."),
     Key("AUTO_DELETE_EVENT_EXCHANGES", BOOLEAN, "Event exchanges go with their last queue."),
     Key("DECLARE_EVENT_EXCHANGES", BOOLEAN, "Declare event exchanges; false leaves that to somebody else."),
-    Key("queue_type", one_of("classic", "quorum"), "Of the queues that services share; quorum only for new deployments."),
+    Key("queue_type", one_of("classic", "quorum"), "Of queues that services share; quorum only where none exist."),
     Key("delivery_limit", integer(1), "Deliveries of a message by a quorum queue before it is with the dead letters."),
+    Key("consumer_timeout", optional(seconds()), "RabbitMQ's own; before it ends comes a warning; null: none."),
     Key("serializer", TEXT, "What messages are encoded with: json, pickle, yaml, msgpack, or one of SERIALIZERS."),
     Key("ACCEPT", NAMES, "Serializers accepted from others; empty accepts the one that is used for sending."),
     Key("SERIALIZERS", SERIALIZERS, "Serializers of one's own."),

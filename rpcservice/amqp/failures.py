@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from time import time
-from typing import Any
+from typing import Any, Protocol
 
 from rpcservice.amqp.connection import ConnectionKey, pauses, publishing_key
 from rpcservice.amqp.deadletters import (
@@ -35,6 +35,18 @@ def keeps_dead_letters(given: Any, retry: Retry | None) -> bool:
     if not isinstance(given, bool | None):
         raise DeclarationError(f"dead_letter={given!r}: give True, False or None")
     return retry is not None if given is None else given
+
+
+class Holder(Protocol):
+    """Who has a message: the context of a worker."""
+
+    message: Any
+    """The Delivery; another one for the same message when that has come again by another channel."""
+
+
+class _Unread:
+    def __init__(self, message: Delivery) -> None:
+        self.message = message
 
 
 class Failures:
@@ -71,19 +83,18 @@ class Failures:
         if self._has_dead_letters:
             declare_dead_letters(channel, queue, self._config)
 
-    def try_again(
-        self, delivery: Delivery, error: BaseException, way_back: Route, deadline: float | None = None
-    ) -> bool:
+    def try_again(self, holder: Holder, error: BaseException, way_back: Route, deadline: float | None = None) -> bool:
         """Have a message come back later, if that is wanted; then it is acknowledged.
 
         Args:
-            delivery: The message.
+            holder: Who has the message.
             error: Why it could not be handled.
             way_back: Where it is to be published then.
             deadline: Until when somebody waits for the outcome, in seconds since 1970.
 
         Gives False when this was the last attempt.
         """
+        delivery = holder.message
         retry, attempts = self._retry, attempts_of(delivery.headers, self.queue) + 1
         if isinstance(error, Requeue):
             if retry is None and not error.delay:
@@ -102,28 +113,29 @@ class Failures:
         _log.warning("%s: attempt %d%s: %s; again in %.3g s", self, attempts, limit, _summary(error), pause)
         message = again(delivery, self.queue, way_back, attempts)
         try:
-            self._hand_over(delivery, lambda: self._waits.send(message, pause, retries=0))
+            self._hand_over(holder, lambda: self._waits.send(message, pause, retries=0))
         except MessageTooLarge as exc:
             _log.error("%s cannot be tried again: %s", self, exc)
             return False
-        delivery.ack()
+        holder.message.ack()
         return True
 
-    def bury(self, delivery: Delivery, error: BaseException, way_back: Route) -> bool:
+    def bury(self, holder: Holder, error: BaseException, way_back: Route) -> bool:
         """Put a message with the dead letters, if there are any for it; it is not acknowledged here.
 
         Gives False where there are none.
         """
         if not self._has_dead_letters:
             return False
+        delivery = holder.message
         attempts = attempts_of(delivery.headers, self.queue) + 1
         letter = dead_letter(delivery, self.queue, way_back, attempts, error, self._service, self._method)
         send = self._sender.publish
         try:
-            is_kept = self._hand_over(delivery, lambda: send(letter, retries=0))
+            is_kept = self._hand_over(holder, lambda: send(letter, retries=0))
         except MessageTooLarge:
             light = lighter(letter)
-            is_kept = self._hand_over(delivery, lambda: send(light, retries=0))
+            is_kept = self._hand_over(holder, lambda: send(light, retries=0))
         if is_kept:
             kept_in = dead_letter_queue(self.queue)
             _log.error("%s: given up after attempt %d, and put into %s: %s", self, attempts, kept_in, _summary(error))
@@ -136,19 +148,20 @@ class Failures:
             return
 
         def bury() -> None:
-            self.bury(delivery, error, way_back)
+            self.bury(_Unread(delivery), error, way_back)
             done()
 
         self._backend.spawn(bury)
 
-    def _hand_over(self, delivery: Delivery, send: Callable[[], None]) -> bool:
+    def _hand_over(self, holder: Holder, send: Callable[[], None]) -> bool:
         """Send until the broker has it; False when it takes the delivery itself back and gives it to somebody else.
 
         Raises:
             MessageTooLarge: The headers do not fit into a frame.
         """
         for pause in pauses():
-            if not delivery.channel.is_open:
+            # Looked at each time, for it may have come again meanwhile.
+            if not holder.message.channel.is_open:
                 break
             try:
                 send()
@@ -158,7 +171,7 @@ class Failures:
             except BrokerError as exc:
                 _log.warning("%s: its message cannot be kept yet: %s; trying again in %g s", self, exc, pause)
                 if isinstance(exc, UndeliverableMessage):
-                    self._declare_again(delivery)
+                    self._declare_again(holder.message)
                 self._backend.sleep(pause)
         _log.warning("%s: the connection broke, so the broker gives its message to somebody again", self)
         return False

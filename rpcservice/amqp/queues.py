@@ -15,6 +15,7 @@ from rpcservice.amqp.deadletters import ORIGIN_KEY, Route, restore_origin
 from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
+from rpcservice.amqp.longwork import LongWork, take_over
 from rpcservice.amqp.message import context_from_headers
 from rpcservice.amqp.options import CLASS_OPTIONS, OPTIONS, Publication, PublishOptions
 from rpcservice.amqp.sender import ConfirmedSender
@@ -121,6 +122,8 @@ class MessageHandler(Entrypoint):
         self._decode = host.resource(Codecs).decoder(given.get("accept")).decode
         key = connection_key(host.config, **{name: given[name] for name in _OF_CONNECTIONS & set(given)})
         self._failures = Failures(self, key, self._retry, self._keeps_dead_letters)
+        if not self._no_ack:
+            host.resource(LongWork).add(self)
         self._received = 0
         self._take = host.around("receipt", self._receive)
         self._consumer = Consumer(
@@ -179,6 +182,8 @@ class MessageHandler(Entrypoint):
 
     def receive_delivery(self, delivery: Delivery) -> None:
         """Have a worker handle a message; called in the reader, so it must not wait."""
+        if delivery.redelivered and take_over(self, delivery):
+            return
         headers = delivery.headers
         if ORIGIN_KEY in headers:
             restore_origin(delivery)
@@ -193,12 +198,12 @@ class MessageHandler(Entrypoint):
 
     def settle(self, ctx: WorkerContext) -> None:
         """Ack the message, have it come again, keep it with the dead letters, or put it back."""
-        delivery, error = ctx.message, ctx.error
+        error = ctx.error
         if error is None or self._no_ack:
-            self._finish(delivery, has_failed=False)
-        elif not self._failures.try_again(delivery, error, self._way_back()):
-            self._failures.bury(delivery, error, self._way_back())
-            self._finish(delivery, has_failed=not isinstance(error, Reject))
+            self._finish(ctx.message, has_failed=False)
+        elif not self._failures.try_again(ctx, error, self._way_back()):
+            self._failures.bury(ctx, error, self._way_back())
+            self._finish(ctx.message, has_failed=not isinstance(error, Reject))
 
     def _way_back(self) -> Route:
         # By the default exchange, to this queue alone: the exchange that it came by may reach others too.

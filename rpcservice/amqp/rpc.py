@@ -12,6 +12,7 @@ from rpcservice.amqp.consumer import Consumer, ServiceChannel
 from rpcservice.amqp.deadletters import Route, declare_dead_letters, shared_arguments
 from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
+from rpcservice.amqp.longwork import LongWork, take_over
 from rpcservice.amqp.message import context_from_headers, deadline_of, request_arguments
 from rpcservice.amqp.responder import Responder
 from rpcservice.core.context import WorkerContext
@@ -53,6 +54,7 @@ class RpcConsumer(Resource):
         entrypoint.failures = Failures(
             entrypoint, connection_key(self.config), entrypoint.retry, entrypoint.keeps_dead_letters
         )
+        self.resources.get(LongWork).add(entrypoint)
         if self._host is None:
             self._host = host = entrypoint.bound_to
             self._send = host.around("publish", self.responder.send)
@@ -206,6 +208,8 @@ class Rpc(Entrypoint):
         Raises:
             BadRequest: The request cannot be decoded, or its arguments do not fit the method.
         """
+        if request.redelivered and take_over(self, request):
+            return
         args, kwargs = request_arguments(codecs.decode(request.body, request.properties))
         self.check_signature(args, kwargs)
         context = context_from_headers(request.headers)
@@ -233,9 +237,9 @@ class Rpc(Entrypoint):
         if error is not None:
             # By the exchange that requests go to, so that any instance of the service can take it.
             way_back = Route(request.exchange, request.routing_key)
-            if self.failures.try_again(request, error, way_back, deadline_of(request.headers)):
+            if self.failures.try_again(ctx, error, way_back, deadline_of(request.headers)):
                 return
-            self.failures.bury(request, error, way_back)
+            self.failures.bury(ctx, error, way_back)
         try:
             self._consumer.answer(ctx.message, *ctx.reply)
         except Exception as exc:

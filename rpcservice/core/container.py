@@ -153,6 +153,10 @@ class ServiceContainer:
         self.pool.run_here(ctx, wait)
         return ctx
 
+    def unfinished(self, entrypoint: Entrypoint) -> list[WorkerContext]:
+        """Give the contexts of an entrypoint's workers: of those that run, and of those that wait for a free one."""
+        return [ctx for ctx in (*self.pool.running, *self.pool.waiting) if ctx.entrypoint is entrypoint]
+
     def spawn_managed_thread(self, function: Callable[[], object], identifier: str | None = None) -> Task:
         """Run a function beside the workers; an error in it kills the container."""
         task: list[Task] = []

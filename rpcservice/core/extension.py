@@ -1,7 +1,7 @@
 """The lifecycle of what a service is extended with, and Host, the small view that extensions get of their container."""
 
 import copy
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from rpcservice.concurrency import Backend, Event, Task
@@ -72,6 +72,10 @@ class Host(Protocol):
             WorkerPoolFull: No worker came free in time.
             ContainerBeingKilled: The container takes no more work.
         """
+        ...
+
+    def unfinished(self, entrypoint: Any) -> Iterable[Any]:
+        """Give the contexts of an entrypoint's workers: of those that run, and of those that wait for a free one."""
         ...
 
     def spawn_managed_thread(self, function: Callable[[], object], identifier: str | None = None) -> Task:

@@ -1,0 +1,95 @@
+"""Messages that are worked on for long: a warning before the broker takes them back, and no second run when it does.
+
+RabbitMQ closes a channel on which a message was not acknowledged for half an hour, and delivers again what was on it; so
+does any broker when a connection breaks. https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
+"""
+
+import logging
+from time import monotonic
+
+from rpcservice.amqp.link import Delivery
+from rpcservice.concurrency import Task
+from rpcservice.core.context import WorkerContext
+from rpcservice.core.entrypoint import Entrypoint
+from rpcservice.core.resource import Resource
+
+LOOKS = 10
+"""So many times within ``consumer_timeout`` it is looked how long messages have been held."""
+WARNING_SHARE = 0.8
+
+_log = logging.getLogger(__name__)
+
+
+def take_over(entrypoint: Entrypoint, delivery: Delivery) -> bool:
+    """Give a message that has come again to the worker that still has it, by a channel that is gone.
+
+    It is known by its message id, else by its correlation id; one without either is none.
+
+    Gives False where nobody has it.
+    """
+    identity = _identity(delivery)
+    if identity is None:
+        return False
+    for ctx in entrypoint.bound_to.unfinished(entrypoint):
+        held = ctx.message
+        if held is not None and not held.channel.is_open and _identity(held) == identity:
+            _log.warning("%s: its message has come again and is not run a second time here", ctx.call_id)
+            ctx.message = delivery
+            return True
+    return False
+
+
+def _identity(delivery: Delivery) -> object:
+    properties = delivery.properties
+    return properties.get("message_id") or properties.get("correlation_id")
+
+
+class LongWork(Resource):
+    """Warns of messages that are held for so long that the broker is about to take them back."""
+
+    def setup(self) -> None:
+        """Prepare; entrypoints add themselves."""
+        self._entrypoints: list[Entrypoint] = []
+        self._stopped = self.backend.event()
+        self._task: Task | None = None
+        # Since when each is known to be held; nothing is noted for a call, which most of them end before a look.
+        self._since: dict[WorkerContext, float] = {}
+        self._warned: set[WorkerContext] = set()
+
+    def add(self, entrypoint: Entrypoint) -> None:
+        """Take in an entrypoint."""
+        self._entrypoints.append(entrypoint)
+
+    def start(self) -> None:
+        """Begin to look."""
+        seconds = self.config.consumer_timeout
+        if seconds is not None:
+            self._task = self.backend.spawn(self._run, seconds)
+
+    def _run(self, seconds: float) -> None:
+        while not self._stopped.wait(seconds / LOOKS):
+            self._look(seconds)
+
+    def _look(self, seconds: float) -> None:
+        now = monotonic()
+        held = [ctx for entrypoint in self._entrypoints for ctx in entrypoint.bound_to.unfinished(entrypoint)]
+        self._since = {ctx: self._since.get(ctx, now) for ctx in held}
+        self._warned.intersection_update(held)
+        for ctx, since in self._since.items():
+            # It may have been there for as long as nobody has looked.
+            age = now - since + seconds / LOOKS
+            if age >= WARNING_SHARE * seconds and ctx not in self._warned:
+                self._warned.add(ctx)
+                _log.warning(
+                    "%s has not finished for about %.3g s; after %g s (consumer_timeout) RabbitMQ takes its message "
+                    "back and closes the channel: do such work in smaller parts, or raise consumer_timeout there and here",
+                    ctx.call_id,
+                    age,
+                    seconds,
+                )
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+
+    kill = stop
