@@ -1,1 +1,1 @@
-"""Rewrites code that imports nameko to our own names. The tables in ``rpcservice.migrate.names`` work without libcst."""
+"""Rewrites code that imports nameko to our own names. The tables in ``rpcservice.migrate.names`` need no libcst."""
