@@ -62,7 +62,7 @@ bench: $(VENV)/.installed-dev rabbitmq ## Measure side by side with nameko and F
 
 # Not part of CI: a vulnerability that becomes known today must not stop unrelated work.
 audit: $(VENV)/.installed-dev ## Look for known vulnerabilities of the dependencies
-	$(BIN)/pip-audit --skip-editable --progress-spinner off
+	@$(BIN)/python .ci/audit.py $(BIN)/pip-audit
 
 # Interpreters of pyenv count too, although its shims offer only the chosen one.
 test-all: $(VENV)/.installed-dev rabbitmq chromium ## Run all tests on Python 3.11, 3.12 and 3.13

@@ -10,13 +10,15 @@ from rpcservice.core.entrypoint import Entrypoint
 REDACTED = "********"
 """What is shown in the place of a sensitive argument."""
 
-_STEP = re.compile(r"(\w+)|\[(\d+)\]")
+# A key may have any characters but these: one with a hyphen is hidden as well as others.
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def get_redacted_args(entrypoint: Entrypoint, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """Give the arguments of a call by their names, defaults included, without what is sensitive.
 
-    What ``sensitive_arguments`` names and the call does not have is passed over.
+    What ``sensitive_arguments`` names and the call does not have is passed over. A name that the method takes by
+    its ``**kwargs`` is hidden there.
 
     Args:
         entrypoint: The bound entrypoint that fired.
@@ -28,7 +30,11 @@ def get_redacted_args(entrypoint: Entrypoint, *args: Any, **kwargs: Any) -> dict
     """
     bound = entrypoint.method_signature.bind(*args, **kwargs)
     bound.apply_defaults()
-    return redact(bound.arguments, entrypoint.sensitive_arguments)
+    sensitive, shown = entrypoint.sensitive_arguments, dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            shown[parameter.name] = redact(shown[parameter.name], sensitive)
+    return redact(shown, sensitive)
 
 
 def redact(arguments: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:

@@ -18,6 +18,9 @@ class Payments:
     @Fired.decorator(sensitive_arguments=("token", "card.number"))
     def pay(self, user: str, token: str, card: Any = None, *items: str, **more: str) -> None: ...
 
+    @Fired.decorator(sensitive_arguments="secret")
+    def take(self, **more: str) -> None: ...
+
     @Fired.decorator
     def refund(self, user: str, token: str = "none") -> None: ...
 
@@ -68,3 +71,14 @@ def test_a_path_that_leads_nowhere_hides_nothing(path: str) -> None:
     """A field that is there in some calls only can be named."""
     arguments = {"a": {"b": [{"x": 1}, 5], "d": "text"}}
     assert redact(arguments, [path]) == arguments
+
+
+def test_a_name_that_is_taken_by_keyword_arguments_is_hidden_there() -> None:
+    shown = get_redacted_args(entrypoint_on("take"), user="ada", secret="1", other="2")
+    assert shown == {"more": {"user": "ada", "secret": REDACTED, "other": "2"}}
+
+
+def test_a_key_may_have_any_characters() -> None:
+    assert redact({"headers": {"x-api-key": "1", "a b": 2}}, ["headers.x-api-key"]) == {
+        "headers": {"x-api-key": REDACTED, "a b": 2}
+    }
