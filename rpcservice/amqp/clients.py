@@ -152,34 +152,25 @@ class ClusterRpc(DependencyProvider):
         self, ctx: WorkerContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: RpcOptions
     ) -> RpcCall:
         """Send a request; gives the call, to be waited for."""
-        return self.send(self.make_request(routing_key, args, kwargs, ctx.context_data, options), ctx.deadline, options)
-
-    def make_request(
-        self,
-        routing_key: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        context_data: Mapping[str, Any],
-        options: RpcOptions,
-    ) -> Publication:
-        """Give a request as a message."""
-        message = options.message(self.exchange, routing_key, {"args": args, "kwargs": kwargs}, context_data)
-        message.properties["correlation_id"] = message.properties["message_id"]
-        return message
+        message = options.message(self.exchange, routing_key, {"args": args, "kwargs": kwargs}, ctx.context_data)
+        return self.send(message, ctx.deadline, options)
 
     def send(self, message: Message, deadline: float | None, options: RpcOptions) -> RpcCall:
-        """Send a message of :meth:`make_request`, once.
+        """Send a request, once.
 
         Args:
-            message: The message.
+            message: The request.
             deadline: Until when somebody waits for what it is for, in seconds since 1970; None where nobody says.
             options: What it goes with.
         """
-        message.timeout = timeout = time_left(deadline, options.timeout, self.skew)
+        timeout = options.timeout if deadline is None else time_left(deadline, options.timeout, self.skew)
+        properties = message.properties
+        properties["correlation_id"] = properties["message_id"]
+        message.timeout = timeout
         if timeout is not None:
             until = time() + timeout
             # What is allowed for clocks that differ must not add up from call to call.
-            message.properties["headers"][DEADLINE] = int(1000 * (until if deadline is None else min(until, deadline)))
+            properties["headers"][DEADLINE] = int(1000 * (until if deadline is None else min(until, deadline)))
         call: RpcCall = self.publish(message)
         return call
 

@@ -92,9 +92,8 @@ class Request:
         self._provider = provider
         if self._message is None:
             # Encoded once, for what it is made of may change meanwhile.
-            self._message = provider.make_request(
-                self._routing_key, self.args, self.kwargs, self._ctx.context_data, options
-            )
+            payload = {"args": self.args, "kwargs": self.kwargs}
+            self._message = options.message(provider.exchange, self._routing_key, payload, self._ctx.context_data)
         self._call = provider.send(options.copy(self._message), self._ctx.deadline, options)
         return self._call
 
