@@ -191,6 +191,32 @@ def test_a_process_that_dies_is_told_of_and_replaced(offloading: Call) -> None:
     assert offload(os.getpid) not in (first, second)
 
 
+def test_who_waits_for_a_process_that_dies_gets_the_next_one(offloading: Call) -> None:
+    offload = offloading(processes=1)
+    outcomes: list[Any] = []
+
+    def die() -> None:
+        with pytest.raises(OffloadError):
+            offload(offloaded.kill_me)
+        outcomes.append("died")
+
+    tasks = [green().spawn(die), green().spawn(lambda: outcomes.append(offload(offloaded.add, 1, 2)))]
+    assert all(task.wait(30) for task in tasks)
+    assert sorted(map(str, outcomes)) == ["3", "died"]
+
+
+def test_a_process_that_cannot_be_started_fails_the_call(offloading: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **options: Any) -> int:
+        raise BlockingIOError("no more processes")
+
+    offload = offloading(processes=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(native("os"), "posix_spawn", refuse)
+        with pytest.raises(BlockingIOError, match="no more processes"):
+            offload(offloaded.add, 1, 2)
+    assert offload(offloaded.add, 1, 2) == 3
+
+
 def is_dead(pid: int) -> bool:
     """Say whether a process and all its threads have ended, although nobody may have asked for its exit code."""
     state = Path(f"/proc/{pid}/status").read_text().split("State:")[1].split()[0]
@@ -491,20 +517,50 @@ if __name__ == "__main__":
 """
 
 
-def run_program(path: Path, text: str, *args: str) -> "subprocess.CompletedProcess[str]":
+ORPHAN = """
+import sys
+from pathlib import Path
+import offloaded
+from rpcservice import Offload
+from rpcservice.concurrency import threads
+from rpcservice.testing import FakeHost
+
+if __name__ == "__main__":
+    provider = FakeHost(backend=threads()).bind(Offload(processes=1), "offload")
+    provider.setup()
+    provider.call(offloaded.write_pid_and_block, Path(sys.argv[1]), 60)
+"""
+
+
+def start_program(path: Path, text: str, *args: str) -> "subprocess.Popen[str]":
     """Run a program in a process that is not patched."""
     path.write_text(text)
     environment = {**os.environ, "PYTHONPATH": str(Path(offloaded.__file__).parent)}
     command = [sys.executable, "-W", "ignore::Warning", str(path), *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def outcome(program: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    """Give a program's exit code and what it wrote."""
+    with program:
+        out, err = program.communicate(timeout=60)
+    return program.returncode, out, err
+
+
+def test_a_process_goes_with_the_one_that_it_works_for(tmp_path: Path) -> None:
+    """Nobody could tell it to end, and it would compute for ever."""
+    path = tmp_path / "pid"
+    program = start_program(tmp_path / "program.py", ORPHAN, str(path))
+    pid = int(wait_until(lambda: path.exists() and path.read_text(), "the process"))
+    program.kill()
+    assert outcome(program)[0] == -signal.SIGKILL
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the process")
 
 
 def test_it_works_where_the_backend_is_threads(tmp_path: Path) -> None:
-    done = run_program(tmp_path / "program.py", ON_THREADS)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n3\n", "")
+    assert outcome(start_program(tmp_path / "program.py", ON_THREADS)) == (0, "3\n3\n", "")
 
 
 @pytest.mark.parametrize("end", ["stop", "leave"])
 def test_it_works_in_a_process_that_is_not_patched_and_lets_it_end(tmp_path: Path, end: str) -> None:
-    done = run_program(tmp_path / "program.py", PROGRAM, end)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "3 7\n", "")
+    assert outcome(start_program(tmp_path / "program.py", PROGRAM, end)) == (0, "3 7\n", "")

@@ -2,41 +2,45 @@
 
 import os
 import pickle
+import select
 import signal
 import threading
 import traceback
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import parent_process
-from typing import Any
+from multiprocessing import spawn
 
 from rpcservice.concurrency.childframes import receive_frame, send_frame
 from rpcservice.errors import OffloadError
 
+STDIN = 0
+"""Where a child has the socket to its parent."""
 
-def serve(requests: "Connection[Any, Any]", replies: "Connection[Any, Any]") -> None:
-    """Work until the parent closes its end.
 
-    Args:
-        requests: Where pickled ``(function, args, kwargs)`` come from.
-        replies: Where pickled ``(result, error)`` go to.
-    """
+def serve() -> None:
+    """Work until the parent closes its end."""
     # A whole group of processes may get them; whether there is still something to finish is the parent's business.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    while True:
-        try:
-            request = receive_frame(requests.fileno())
-        except EOFError:
-            return
-        send_frame(replies.fileno(), _answer(request))
+    parent = os.dup(STDIN)
+    # For functions that read it.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, STDIN)
+    os.close(nothing)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        # The main module and the like, as for processes of multiprocessing.
+        spawn.prepare(pickle.loads(receive_frame(parent)))
+        while True:
+            send_frame(parent, _answer(receive_frame(parent)))
+    except EOFError:
+        return
 
 
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def _end_with(parent: int) -> None:
+    """End at once when the parent is gone, whatever is being worked on."""
+    poll = select.poll()
+    poll.register(parent, 0)
+    poll.poll()
+    os._exit(0)
 
 
 def _answer(request: bytes) -> bytes:
@@ -45,14 +49,14 @@ def _answer(request: bytes) -> bytes:
         function, args, kwargs = pickle.loads(request)
         return pickle.dumps((function(*args, **kwargs), None))
     except BaseException as exc:
-        text = traceback.format_exc()
-        exc.add_note(f"in the process that ran it:\n{text}")
+        text = f"in the process that ran it:\n{traceback.format_exc()}"
+        exc.add_note(text)
         try:
             answer = pickle.dumps((None, exc))
             pickle.loads(answer)
         except Exception:
             # An exception that cannot be made again from its arguments, or holds something that stays here.
             error = OffloadError(f"{type(exc).__name__}: {exc}")
-            error.add_note(f"in the process that ran it:\n{text}")
+            error.add_note(text)
             return pickle.dumps((None, error))
         return answer

@@ -38,10 +38,6 @@ class Job:
 class Runner(Protocol):
     """What does the jobs of one thread."""
 
-    def prepare(self) -> None:
-        """Called in the loop's thread before each job."""
-        ...
-
     def run(self, job: Job) -> Any:
         """Called in the thread: do a job and give its result."""
         ...
@@ -57,9 +53,6 @@ class Runner(Protocol):
 
 class InThread:
     """Does jobs in the thread itself."""
-
-    def prepare(self) -> None:
-        """Prepare nothing."""
 
     def run(self, job: Job) -> Any:
         """Call the function."""
@@ -235,13 +228,7 @@ class _Thread:
     def give(self, job: Job) -> None:
         """Have it do a job."""
         self.job = job
-        try:
-            self.runner.prepare()
-        except Exception as exc:
-            job.error = exc
-            self._backend.post(self._finish, self, job)
-        else:
-            self._inbox.put(job)
+        self._inbox.put(job)
 
     def end(self) -> None:
         """Have it end."""
