@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
+from kombu import Exchange, Queue
+
 from rpcservice import RpcServiceError
 from rpcservice.aio import ClusterRpcClient, EventDispatcher, ServiceRpcClient, event_dispatcher
 from rpcservice.amqp import connection, replies
@@ -318,8 +320,21 @@ async def dispatch_with_options(uri: str) -> dict[str, Any]:
     async with EventDispatcher(uri=uri) as dispatch:
         await dispatch("office", "greeted", "hoi", headers={"nameko.language": "nl"})
         await dispatch("office", "greeted", "hello")
-        names = ("use_confirms", "declare", "colour")
+        names = ("use_confirms", "delay", "colour")
         return {name: await outcome(dispatch("office", "greeted", "x", **{name: None})) for name in names}
+
+
+async def dispatch_with_declarations(uri: str) -> dict[str, Any]:
+    """Declare a queue with one event, which is to be the first in it, and something that is there as another kind."""
+    exchange = Exchange("office.events", "topic", durable=True)
+    declared = Queue("declared with an event", exchange, routing_key="closed", auto_delete=False)
+    async with EventDispatcher(uri=uri) as dispatch, longest_turn() as turns:
+        await dispatch("office", "closed", "before")
+        await dispatch("office", "closed", "here", declare=[declared])
+        other = Exchange("office.events", "fanout", durable=True)
+        refused = await outcome(dispatch("office", "closed", "x", declare=[other]))
+        await dispatch("office", "closed", "again")
+        return {"turn": turns[0], "refused": refused}
 
 
 async def dispatch_undeclared(uri: str) -> dict[str, Any]:

@@ -368,6 +368,16 @@ def test_an_event_may_have_options_of_its_own(do: Callable[..., Any]) -> None:
     assert sorted(Desk.heard) == [["hello", None], ["hoi", "nl"]]
 
 
+def test_an_event_may_declare_what_it_needs(do: Callable[..., Any], rabbitmq: RabbitMQNode, rabbitmq_uri: str) -> None:
+    """What cannot be declared fails that event alone."""
+    answer = do("dispatch_with_declarations")
+    assert answer["refused"]["error"] == "ChannelClosed"
+    assert answer["turn"] < 1
+    wait_until(
+        lambda: rabbitmq.queues(rabbitmq_uri)["declared with an event"]["messages"] == 2, "two events in the queue"
+    )
+
+
 def test_an_exchange_that_others_have_not_declared_fails_its_own_events_alone(do: Callable[..., Any]) -> None:
     answer = do("dispatch_undeclared")
     assert {one.get("result", "missing") for one in answer["office"]} == {None}

@@ -23,8 +23,8 @@ class LoopEvents(events.EventDispatcher):
     """Sends the events of one service from loops."""
 
     # In a loop, not to wait for the confirm would be to wait for nothing: for no room and for no connection either.
-    # To declare for one call would hold up the loop.
-    _known = events.EventDispatcher._known - {"use_confirms", "declare"}
+    # A delayed one goes another way, which waits.
+    _known = events.EventDispatcher._known - {"use_confirms", "delay"}
     _owner = "an EventDispatcher for asyncio"
 
     def get_dependency(self, ctx: WorkerContext) -> Any:
@@ -53,6 +53,10 @@ class LoopEvents(events.EventDispatcher):
         """Make sure that its exchange is there; may wait."""
         if not self.is_ready:
             self._declarations.check(self._options.exchange, timeout, may_wait=self._options.retries != 0)
+
+    async def declare(self, changes: Mapping[str, Any]) -> None:
+        """Have declared what one event asks for; the loop goes on meanwhile."""
+        await Work(partial(self._changed, changes)).ask()
 
     def send(self, message: Publication) -> "Sending":
         """Send an event."""
@@ -145,6 +149,8 @@ class LoopDispatcher(StandaloneDispatcher):
             async with asyncio.timeout(seconds) as limit:
                 source = await sources.source(service_name, self._timeout)
                 message = source.message(event_type, payload, options)
+                if options.get("declare"):
+                    await source.declare(options)
                 async with sources.room:
                     with sources.awaited():
                         delivery = source.send(message)
@@ -171,8 +177,8 @@ class EventDispatcher(AsyncClient["EventDispatcher"]):
         uri: Another broker than ``AMQP_URI``.
         ssl: As ``AMQP_SSL``.
         login_method: As ``LOGIN_METHOD``.
-        options: As for :class:`rpcservice.EventDispatcher`, but for ``use_confirms``: ``serializer``, ``timeout`` ...
-            Each but ``declare`` may be given for one event too.
+        options: As for :class:`rpcservice.EventDispatcher`, but for ``use_confirms`` and ``delay``: ``serializer``,
+            ``timeout`` ... Each may be given for one event too.
 
     Raises:
         ConfigError: The configuration is wrong.
