@@ -7,7 +7,7 @@ from typing import Any
 from rpcservice.aio.loops import end, tell
 from rpcservice.amqp.replies import RpcCall
 from rpcservice.amqp.requests import Request
-from rpcservice.reliability.client import NO_ANSWER, Attempts, ClientPolicy, judge
+from rpcservice.reliability.client import NO_ANSWER, NO_FURTHER_ANSWER, Attempts, ClientPolicy, judge
 
 
 class LoopRequest(Request):
@@ -50,7 +50,7 @@ async def _recover(policy: ClientPolicy, request: LoopRequest, error: Exception)
             return late.result()
         try:
             return await _attempt(policy, request)
-        except NO_ANSWER as exc:
+        except NO_FURTHER_ANSWER as exc:
             if request.was_answered:
                 raise
             error = exc

@@ -15,9 +15,9 @@ from rpcservice.core.callpolicy import Call, Request
 from rpcservice.core.retry import Retry, as_retry, check_number
 from rpcservice.errors import (
     BrokerUnavailable,
-    ChannelClosed,
     CircuitOpen,
     ConnectionLost,
+    DeadlineExceeded,
     DeclarationError,
     RpcTimeout,
     TooManyCalls,
@@ -26,11 +26,13 @@ from rpcservice.errors import (
 from rpcservice.reliability.breaker import Breaker, Circuit
 from rpcservice.reliability.bulkhead import Bulkhead
 
-FAILURES = (BrokerUnavailable, ChannelClosed, ConnectionLost, RpcTimeout, UnknownService)
+FAILURES = (BrokerUnavailable, ConnectionLost, RpcTimeout, UnknownService)
 """The ways in which a call gets no answer."""
 REFUSALS = (CircuitOpen, TooManyCalls)
 """Why a client itself does not make a call."""
 NO_ANSWER = (*FAILURES, *REFUSALS)
+NO_FURTHER_ANSWER = (*NO_ANSWER, DeadlineExceeded)
+"""The same for attempts after the first one: those may find that there is no time left."""
 
 _log = logging.getLogger(__name__)
 
@@ -236,7 +238,7 @@ class ClientPolicy:
                 return late.result()
             try:
                 return self._attempt(request)
-            except NO_ANSWER as exc:
+            except NO_FURTHER_ANSWER as exc:
                 if request.was_answered:
                     raise
                 error = exc
@@ -271,7 +273,7 @@ class Attempts:
         """Give the seconds to wait after an attempt that got no answer; None where it was the last."""
         policy, request = self._policy, self._request
         retry = policy.retry
-        is_refused = isinstance(error, REFUSALS)
+        is_refused = isinstance(error, (*REFUSALS, DeadlineExceeded))
         if is_refused and self._made:
             return None
         self._made += 1
