@@ -36,12 +36,6 @@ class _Words(logging.Filter):
 
 
 WORDS = {
-    "rpcservice.core.runner": _Words(
-        {
-            "services are up: %s": "services started: %s",
-            "services have stopped: %s": "services stopped: %s",
-        }
-    ),
     "rpcservice.core.worker": _Words(
         {
             "%s: %s": "error handling worker %s: %s",

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
-from eventlet.event import Event
-
+from rpcservice.compat.nameko._threads import Event
+from rpcservice.compat.nameko.extensions import DependencyProvider
 from rpcservice.core import context, worker
 from rpcservice.core.worker import Stage, WorkerPlan
 
@@ -78,6 +78,18 @@ def hand_result(plan: WorkerPlan, ctx: Any) -> None:
     ctx.container._worker_result(ctx, ctx.result, exc_info_of(ctx.error))
 
 
+def commit(plan: WorkerPlan, ctx: Any) -> None:
+    """Run ``worker_result`` of every provider of an idempotent call, before the caller gets its answer."""
+    for provider in ctx.container.dependencies:
+        error = exc_info_of(ctx.error) if isinstance(provider, DependencyProvider) else ctx.error
+        try:
+            provider.worker_result(ctx, ctx.result, error)
+        except BaseException as exc:
+            if worker.ends_worker(ctx, exc):
+                raise
+            worker.fail(ctx, exc)
+
+
 def tear_down(plan: WorkerPlan, ctx: Any) -> None:
     """Run ``worker_teardown`` of every provider."""
     ctx.plan = plan
@@ -85,6 +97,8 @@ def tear_down(plan: WorkerPlan, ctx: Any) -> None:
 
 
 STAGES: tuple[Stage, ...] = (worker.inject, set_up, worker.call, handle_result, hand_result, tear_down)
+ONCE_STAGES: tuple[Stage, ...] = (worker.inject, set_up, worker.call, worker.encode, commit, worker.settle, tear_down)
+"""Of calls that are idempotent, which nameko has not: they commit before they answer, as elsewhere."""
 
 _TOLD: dict[Stage, tuple[str, str | None]] = {
     worker.inject: ("setting up %s", None),

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from eventlet import hubs
+from eventlet.event import Event as Event
 from eventlet.greenthread import GreenThread, kill
 from eventlet.support.greenlets import GreenletExit as GreenletExit
 

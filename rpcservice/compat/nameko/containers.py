@@ -15,7 +15,7 @@ from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko._plan import LatePlan
 from rpcservice.compat.nameko._pool_view import LONG, PoolView
 from rpcservice.compat.nameko._spawning import Firing, keep_message, take_firing
-from rpcservice.compat.nameko._stages import STAGES, HandleResult, choose_stages, settle
+from rpcservice.compat.nameko._stages import ONCE_STAGES, STAGES, HandleResult, choose_stages, settle
 from rpcservice.compat.nameko._threads import GreenletExit, ManagedThread, WorkerThread, spawn_thread
 from rpcservice.compat.nameko.constants import DEFAULT_PARENT_CALLS_TRACKED, PARENT_CALLS_CONFIG_KEY
 from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled, nameko_errors
@@ -135,6 +135,7 @@ class ServiceContainer(container.ServiceContainer):
     """
 
     stages: Sequence[Stage] = STAGES
+    once_stages: Sequence[Stage] = ONCE_STAGES
     plan_cls = LatePlan
     hosts_nameko = True
     """Whether extensions that are written for nameko may be bound to it."""

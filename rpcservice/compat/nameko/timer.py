@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from eventlet.event import Event
-
 from rpcservice import timers
+from rpcservice.compat.nameko._threads import Event
 from rpcservice.compat.nameko.extensions import Entrypoint
 
 __all__ = (
