@@ -1,7 +1,7 @@
 """Messages that are worked on for long: a warning before the broker takes them back, and no second run when it does.
 
-RabbitMQ closes a channel on which a message was not acknowledged for half an hour, and delivers again what was on it; so
-does any broker when a connection breaks. https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
+RabbitMQ closes a channel on which a message was not acknowledged for half an hour, and delivers again what was on it;
+so does any broker when a connection breaks. https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
 """
 
 import logging
@@ -82,7 +82,8 @@ class LongWork(Resource):
                 self._warned.add(ctx)
                 _log.warning(
                     "%s has not finished for about %.3g s; after %g s (consumer_timeout) RabbitMQ takes its message "
-                    "back and closes the channel: do such work in smaller parts, or raise consumer_timeout there and here",
+                    "back and closes the channel: do such work in smaller parts, or raise consumer_timeout there "
+                    "and here",
                     ctx.call_id,
                     age,
                     seconds,

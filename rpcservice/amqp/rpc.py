@@ -18,6 +18,8 @@ from rpcservice.amqp.responder import Responder
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.extension import Host
+from rpcservice.core.idempotency import check_idempotent
+from rpcservice.core.once import Once
 from rpcservice.core.resource import Resource
 from rpcservice.core.retry import Retry, as_retry
 from rpcservice.errors import BadRequest, DeadlineExceeded, MethodNotFound
@@ -51,8 +53,8 @@ class RpcConsumer(Resource):
 
     def add(self, entrypoint: "Rpc") -> None:
         """Take in a method; the first one brings the queue."""
-        entrypoint.failures = Failures(
-            entrypoint, connection_key(self.config), entrypoint.retry, entrypoint.keeps_dead_letters
+        entrypoint.method_failures = Failures(
+            entrypoint, connection_key(self.config), entrypoint.method_retry, entrypoint.method_dead_letters
         )
         self.resources.get(LongWork).add(entrypoint)
         if self._host is None:
@@ -73,7 +75,7 @@ class RpcConsumer(Resource):
         channel.declare_queue(queue, durable=True, arguments=arguments)
         channel.bind_queue(queue, exchange, f"{self.key}.*")
         for entrypoint in self.methods.values():
-            entrypoint.failures.declare(channel, queue)
+            entrypoint.method_failures.declare(channel, queue)
         return queue
 
     def begin(self) -> None:
@@ -120,7 +122,7 @@ class RpcConsumer(Resource):
             self.refuse(request, error)
         else:
             way_back = Route(request.exchange, request.routing_key)
-            entrypoint.failures.bury_later(request, error, way_back, partial(self.refuse, request, error))
+            entrypoint.method_failures.bury_later(request, error, way_back, partial(self.refuse, request, error))
 
     def refuse(self, request: Delivery, error: Exception) -> None:
         """Answer a request that gets no worker."""
@@ -171,24 +173,33 @@ class Rpc(Entrypoint):
             is the usual one.
         dead_letter: Keep a request in ``rpc-<service>.dead``, beside the error that its caller gets, when it was tried
             for the last time or cannot be decoded.
+        idempotent: Run the method once for each key, and answer duplicates with the result that it gave. True takes the
+            request's ``message_id`` for the key, which callers on nameko do not set; a function gets the method's
+            arguments and gives a text, a whole number or a UUID.
         options: As for every entrypoint.
     """
 
     stop_phase = "serving"
-    failures: Failures
+    method_failures: Failures
     """What becomes of requests that could not be carried out; set when the entrypoint joins the request queue."""
-    retry: Retry | None = None
-    keeps_dead_letters = False
+    method_retry: Retry | None = None
+    method_dead_letters = False
 
-    def __init__(self, *, retry: Any = None, dead_letter: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, retry: Any = None, dead_letter: bool = False, idempotent: Any = False, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.retry = as_retry(retry)
-        self.keeps_dead_letters = keeps_dead_letters(dead_letter, None)
+        self.idempotent = check_idempotent(idempotent)
+        self.method_retry = as_retry(retry)
+        self.method_dead_letters = keeps_dead_letters(dead_letter, None)
 
     def setup(self) -> None:
         """Join the service's request queue."""
         self._consumer = self.bound_to.resource(RpcConsumer, self.bound_to.service_name)
         self._consumer.add(self)
+        if self.idempotent is not None:
+            codecs = self.bound_to.resource(Codecs)
+            self.once = Once(self, self.idempotent, codecs.dump_named, codecs.load_named)
 
     def start(self) -> None:
         """Take requests in."""
@@ -219,13 +230,13 @@ class Rpc(Entrypoint):
         """Encode the outcome in the request's own serializer."""
         ctx.reply = self._consumer.responder.encode(ctx.message, ctx.result, ctx.error)
 
-    def deadline(self, ctx: WorkerContext) -> float | None:
+    def method_deadline(self, ctx: WorkerContext) -> float | None:
         """Give until when the caller waits for the reply."""
         return None if ctx.message is None else deadline_of(ctx.message.headers)
 
-    def refusal(self, ctx: WorkerContext) -> Exception | None:
+    def method_refusal(self, ctx: WorkerContext) -> Exception | None:
         """Give why a request is not to be carried out any more: nobody waits for the reply."""
-        deadline = self.deadline(ctx)
+        deadline = self.method_deadline(ctx)
         late = 0 if deadline is None else time() - deadline
         if late <= self.bound_to.config.clock_skew:
             return None
@@ -237,9 +248,9 @@ class Rpc(Entrypoint):
         if error is not None:
             # By the exchange that requests go to, so that any instance of the service can take it.
             way_back = Route(request.exchange, request.routing_key)
-            if self.failures.try_again(ctx, error, way_back, deadline_of(request.headers)):
+            if self.method_failures.try_again(ctx, error, way_back, deadline_of(request.headers)):
                 return
-            self.failures.bury(ctx, error, way_back)
+            self.method_failures.bury(ctx, error, way_back)
         try:
             self._consumer.answer(ctx.message, *ctx.reply)
         except Exception as exc:
@@ -253,7 +264,7 @@ class Rpc(Entrypoint):
     @property
     def queue_with_dead_letters(self) -> str | None:
         """The name of the queue whose dead letters are kept; None where they are not."""
-        return request_queue(self.bound_to.service_name) if self.keeps_dead_letters else None
+        return request_queue(self.bound_to.service_name) if self.method_dead_letters else None
 
     def describe(self) -> str:
         """Name the method as callers do."""

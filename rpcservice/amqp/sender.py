@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from time import monotonic
 
@@ -92,7 +93,9 @@ class ConfirmedSender(Resource):
         self._admit(message, seconds, deadline, retries)
         self._send(pending)
         try:
-            has_outcome = event.wait(max(0, deadline - monotonic()))
+            # Who begins to wait while the broker is away has it looked for more often.
+            with self.connection.awaited() if self._channel.current is None else nullcontext():
+                has_outcome = event.wait(max(0, deadline - monotonic()))
         except BaseException:
             # A worker that is killed, or a time-out of the caller's own: nothing is to be sent behind its back.
             self.forget(pending)

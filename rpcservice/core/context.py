@@ -119,7 +119,7 @@ class WorkerContext:
     @property
     def deadline(self) -> float | None:
         """Until when somebody waits for the outcome, in seconds since 1970; None where nobody says."""
-        return self.entrypoint.deadline(self)
+        return self.entrypoint.method_deadline(self)
 
     @property
     def data(self) -> dict[str, Any]:

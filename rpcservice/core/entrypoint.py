@@ -2,11 +2,14 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.extension import Extension
 from rpcservice.errors import DeclarationError, IncorrectSignature, Reject, Requeue
+
+if TYPE_CHECKING:
+    from rpcservice.core.once import Once
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,6 +48,8 @@ class Entrypoint(Extension):
     method_seconds: float | None = None
     method_positional: tuple[int, int] | None = None
     """With how many positional arguments alone the method can be called, at least and at most."""
+    once: "Once | None" = None
+    """That the method runs once for each key; set in ``setup`` by entrypoints that are idempotent."""
 
     def __init__(
         self,
@@ -108,11 +113,11 @@ class Entrypoint(Extension):
         """Say whether an exception is part of the method's contract, so that it is a warning in the log."""
         return isinstance(error, (*self.expected_exceptions, Reject, Requeue))
 
-    def deadline(self, ctx: WorkerContext) -> float | None:
+    def method_deadline(self, ctx: WorkerContext) -> float | None:
         """Give until when somebody waits for the outcome of a call, in seconds since 1970; None where nobody says."""
         return None
 
-    def refusal(self, ctx: WorkerContext) -> Exception | None:
+    def method_refusal(self, ctx: WorkerContext) -> Exception | None:
         """Called when a worker takes up a call, which may have waited for one.
 
         Gives why it is not to be run any more, which becomes its outcome, without the method and without hooks.

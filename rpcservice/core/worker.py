@@ -27,9 +27,12 @@ class WorkerPlan:
         self.setups = _hooks(dependencies, "worker_setup")
         self.results = _hooks(dependencies, "worker_result")
         self.teardowns = _hooks(dependencies, "worker_teardown")
+        self.begin: Begin = begin
 
 
 Stage = Callable[[WorkerPlan, WorkerContext], None]
+Begin = Callable[[WorkerPlan, WorkerContext], tuple[Stage, ...]]
+"""Gives the stages that a call is taken through; with none its message goes back to its queue."""
 
 
 def _hooks(dependencies: Sequence[DependencyProvider], name: str) -> list[Callable[..., None]]:
@@ -69,7 +72,7 @@ def encode(plan: WorkerPlan, ctx: WorkerContext) -> None:
     except BaseException as exc:
         if ends_worker(ctx, exc):
             raise
-        _fail(ctx, exc)
+        fail(ctx, exc)
 
 
 def hand_result(plan: WorkerPlan, ctx: WorkerContext) -> None:
@@ -80,7 +83,7 @@ def hand_result(plan: WorkerPlan, ctx: WorkerContext) -> None:
         except BaseException as exc:
             if ends_worker(ctx, exc):
                 raise
-            _fail(ctx, exc)
+            fail(ctx, exc)
 
 
 def settle(plan: WorkerPlan, ctx: WorkerContext) -> None:
@@ -88,7 +91,7 @@ def settle(plan: WorkerPlan, ctx: WorkerContext) -> None:
     try:
         ctx.entrypoint.settle(ctx)
     except Exception as exc:
-        _fail(ctx, exc)
+        fail(ctx, exc)
         ctx.entrypoint.settle(ctx)
     ctx.settled = True
 
@@ -104,9 +107,18 @@ def tear_down(plan: WorkerPlan, ctx: WorkerContext) -> None:
             _log.exception("worker_teardown failed after %s", ctx.call_id)
 
 
-_ANSWERS: tuple[Stage, ...] = (encode, settle)
-"""What a call is taken through that is not to be run any more."""
+ANSWERS: tuple[Stage, ...] = (encode, settle)
+"""What a call is taken through that is not to be run, for its outcome is there."""
 DEFAULT_STAGES: tuple[Stage, ...] = (inject, set_up, call, encode, hand_result, settle, tear_down)
+
+
+def begin(plan: WorkerPlan, ctx: WorkerContext) -> tuple[Stage, ...]:
+    """Give all stages, or only those that answer a call that the entrypoint refuses."""
+    refusal = ctx.entrypoint.method_refusal(ctx)
+    if refusal is None:
+        return plan.stages
+    record(ctx, refusal)
+    return ANSWERS
 
 
 def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
@@ -117,16 +129,13 @@ def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:
     """
     token = current_worker.set(ctx)
     try:
-        refusal = ctx.entrypoint.refusal(ctx)
-        if refusal is not None:
-            _record(ctx, refusal)
-        for stage in plan.stages if refusal is None else _ANSWERS:
+        for stage in plan.begin(plan, ctx):
             try:
                 stage(plan, ctx)
             except BaseException as exc:
                 if ends_worker(ctx, exc):
                     raise
-                _record(ctx, exc)
+                record(ctx, exc)
         if not ctx.settled:
             ctx.entrypoint.give_back(ctx)
     except BaseException:
@@ -173,7 +182,7 @@ def ends_worker(ctx: WorkerContext, error: BaseException) -> bool:
     return ctx.is_killed and not isinstance(error, Exception)
 
 
-def _record(ctx: WorkerContext, error: BaseException) -> None:
+def record(ctx: WorkerContext, error: BaseException) -> None:
     """Note an error in the context and in the log."""
     if ctx.entrypoint.is_expected(error):
         _log.warning("(expected) %s: %s", ctx.call_id, _summary(error))
@@ -184,9 +193,9 @@ def _record(ctx: WorkerContext, error: BaseException) -> None:
         ctx.result = None
 
 
-def _fail(ctx: WorkerContext, error: BaseException) -> None:
+def fail(ctx: WorkerContext, error: BaseException) -> None:
     """Make an error that came after the method the outcome of the call."""
-    _record(ctx, error)
+    record(ctx, error)
     ctx.reply = None
     ctx.entrypoint.encode(ctx)
 

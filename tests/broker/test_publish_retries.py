@@ -1,6 +1,7 @@
 """What a publisher's retry and retry_policy mean while the connection is lost."""
 
 from collections.abc import Callable
+from itertools import repeat
 from time import monotonic
 from typing import Any
 
@@ -165,3 +166,16 @@ def test_what_one_call_declared_is_declared_again_on_a_new_connection(
     proxy.resume()
     publish(2, routing_key="passing", declare=[passing])
     assert rabbitmq.queues(rabbitmq_uri)["passing"]["messages"] == 1
+
+
+def test_who_publishes_has_a_broker_that_has_come_back_used_soon(
+    shop: ServiceContainer, publish: Publish, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far the next attempt to reach it would be: here ten minutes."""
+    monkeypatch.setattr("rpcservice.amqp.connection.pauses", lambda: repeat(600.0))
+    proxy.refuse()
+    wait_until(lambda: "refused" in str(shop.resources.health()))
+    proxy.resume()
+    began = monotonic()
+    publish("afterwards")
+    assert monotonic() - began < 9

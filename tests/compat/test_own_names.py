@@ -20,8 +20,11 @@ with standing_in():
 
 NAMES = (
     "call_id_prefix",
+    "deadline",
+    "failures",
     "host",
     "positional",
+    "refusal",
     "running_workers",
     "seconds_allowed",
     "signature",
