@@ -256,10 +256,15 @@ class Bank:
     ],
     ids=["fails", "fails as expected", "gives what cannot be sent", "does not fit", "lacks something"],
 )
+@pytest.mark.parametrize("send_traceback", [False, True])
 def test_sensitive_arguments_stay_out_of_logs_and_error_replies(
-    runner_factory: Callable[..., ServiceRunner], broker_uri: str, seen: Callable[[], str], kwargs: dict[str, Any]
+    runner_factory: Callable[..., ServiceRunner],
+    broker_uri: str,
+    seen: Callable[[], str],
+    kwargs: dict[str, Any],
+    send_traceback: bool,
 ) -> None:
-    runner_factory(Bank).start()
+    runner_factory(Bank, config={"send_traceback": send_traceback}).start()
     wire = Wire(broker_uri, green())
     body = json.dumps({"args": [], "kwargs": {"password": SECRET, **kwargs}}).encode()
     reply = wire.request("bank.pay", body).body.decode()
