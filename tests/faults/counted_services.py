@@ -35,4 +35,7 @@ class Counted:
     def call(self, number: str) -> Any:
         """Answer a call."""
         LEDGER.note("called", number)
+        if PAUSE:
+            eventlet.sleep(PAUSE)
+        LEDGER.note("returned", number)
         return number
