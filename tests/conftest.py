@@ -1,6 +1,7 @@
 """Fixtures of the whole suite; most come from the package's own pytest plugin."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,14 @@ if TYPE_CHECKING:
     from rpcservice.testing import FakeHost
 
 pytest_plugins = ["pytester", "taking_turns", "security_canary"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _coverage_of_real_threads() -> None:
+    """coverage follows threads of the patched module alone, which are greenlets."""
+    from rpcservice.concurrency.native import native
+
+    native("threading").settrace(threading.gettrace())
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,16 @@ class Unsendable(Exception):
         self.lock = threading.Lock()
 
 
+class Unreadable:
+    """What pickle takes and does not give back."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("not here")
+
+    def __getstate__(self) -> Any:
+        return "state"
+
+
 def add(a: Any, b: Any) -> Any:
     return a + b
 

@@ -173,6 +173,11 @@ def test_a_result_that_cannot_be_sent_is_an_error(offloading: Call) -> None:
         offloading(processes=1)(offloaded.give_unsendable)
 
 
+def test_a_result_that_cannot_be_read_is_an_error(offloading: Call) -> None:
+    with pytest.raises(OffloadError, match=r"^what Unreadable gave in its process cannot be read here: not here"):
+        offloading(processes=1)(offloaded.Unreadable)
+
+
 def test_the_traceback_in_the_process_is_told(offloading: Call) -> None:
     with pytest.raises(offloaded.Refused) as caught:
         offloading(processes=1)(offloaded.refuse, 7)
@@ -215,6 +220,15 @@ def test_a_process_that_cannot_be_started_fails_the_call(offloading: Call, monke
         with pytest.raises(BlockingIOError, match="no more processes"):
             offload(offloaded.add, 1, 2)
     assert offload(offloaded.add, 1, 2) == 3
+
+
+def test_a_process_whose_end_somebody_else_took_is_replaced(offloading: Call) -> None:
+    """Programs that wait for any child do so."""
+    offload = offloading(processes=1)
+    first = offload(os.getpid)
+    os.kill(first, signal.SIGKILL)
+    native("os").waitpid(first, 0)
+    assert offload(os.getpid) != first
 
 
 def is_dead(pid: int) -> bool:

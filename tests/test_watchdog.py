@@ -142,6 +142,32 @@ def test_handlers_without_a_file_get_the_record_afterwards(
     assert abs(time.time() - record.created) < 5
 
 
+def test_a_handler_whose_formatter_fails_gets_the_record_afterwards(
+    start: Start, log_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may need something of the loop's thread."""
+    (handler,) = [one for one in logging.getLogger().handlers if type(one) is logging.FileHandler]
+    plain, home = handler.format, native("threading").get_ident()
+
+    def format_at_home(record: logging.LogRecord) -> str:
+        if native("threading").get_ident() != home:
+            raise RuntimeError("not in this thread")
+        return plain(record)
+
+    monkeypatch.setattr(handler, "format", format_at_home)
+    run(start(), lambda: block(1.2))
+    text = wait_until(lambda: "turns again" in log_file.read_text() and log_file.read_text(), "the last line")
+    assert text.count(BLOCKED) == 1
+
+
+def test_without_any_handler_it_stands_on_standard_error(
+    start: Start, collector: Collector, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger(LOGGER).removeHandler(collector)
+    run(start(), lambda: block(1.2))
+    assert capfd.readouterr().err.count(BLOCKED) == 1
+
+
 def test_each_handler_gets_each_record_once(
     start: Start, log_file: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

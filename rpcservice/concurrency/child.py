@@ -11,6 +11,8 @@ from multiprocessing import spawn
 from rpcservice.concurrency.childframes import receive_frame, send_frame
 from rpcservice.errors import OffloadError
 
+GRACE = 1.0
+"""Seconds that a process without a parent has to end in order."""
 STDIN = 0
 """Where a child has the socket to its parent."""
 
@@ -36,10 +38,11 @@ def serve() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End at once when the parent is gone, whatever is being worked on."""
+    """End when the parent is gone, whatever is being worked on; who works on nothing ends by itself."""
     poll = select.poll()
     poll.register(parent, 0)
     poll.poll()
+    threading.Event().wait(GRACE)
     os._exit(0)
 
 
