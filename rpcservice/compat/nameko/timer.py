@@ -3,7 +3,6 @@
 from typing import Any
 
 from rpcservice import timers
-from rpcservice.compat.nameko._threads import Event
 from rpcservice.compat.nameko.extensions import Entrypoint
 
 __all__ = (
@@ -23,6 +22,9 @@ class Timer(Entrypoint, timers.Timer):
 
     def __init__(self, interval: float, eager: bool = False, **options: Any) -> None:
         super().__init__(interval=interval, eager=eager, **options)
+        # Here, for a module that only declares timers is to load no eventlet.
+        from rpcservice.compat.nameko._threads import Event
+
         self.worker_complete = Event()
 
     @property
