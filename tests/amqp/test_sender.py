@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -60,6 +61,9 @@ class FakeConnection:
     def add_channel(self, managed: ManagedChannel) -> ManagedChannel:
         self.managed = managed
         return managed
+
+    def awaited(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def call_attention(self) -> None:
         """Nothing looks by itself."""

@@ -174,7 +174,7 @@ def test_who_publishes_has_a_broker_that_has_come_back_used_soon(
     """However far the next attempt to reach it would be: here ten minutes."""
     monkeypatch.setattr("rpcservice.amqp.connection.pauses", lambda: repeat(600.0))
     proxy.refuse()
-    wait_until(lambda: "refused" in str(shop.resources.health()))
+    wait_until(lambda: "cannot connect" in str(shop.resources.health()))
     proxy.resume()
     began = monotonic()
     publish("afterwards")
