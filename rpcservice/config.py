@@ -15,12 +15,14 @@ from rpcservice.errors import ConfigError
 from rpcservice.kinds import (
     ADDRESS,
     BOOLEAN,
+    DATABASES,
     LOGIN,
     MAPPING,
     NAMES,
     PATH,
     PLACE,
     SERIALIZERS,
+    STORE,
     TEXT,
     TLS,
     URI,
@@ -78,6 +80,11 @@ class Settings:
     send_traceback: bool = False
     startup_timeout: float | None = 60
     shutdown_timeout: float = 30
+    databases: Mapping[str, str] = field(default_factory=dict, repr=False)
+    idempotency_store: str | None = field(default=None, repr=False)
+    idempotency_ttl: float = 7 * 86_400
+    idempotency_lease: float = 10
+    idempotency_max_result: int = MEBIBYTE
     blocked_loop_warning: float = 1
     web_server_address: str = "0.0.0.0:8000"
     health_address: str | None = None
@@ -151,6 +158,17 @@ KEYS: tuple[Key, ...] = (
     Key("send_traceback", BOOLEAN, "Send the traceback of an error to the RPC caller."),
     Key("startup_timeout", optional(seconds()), "How long the start waits for the broker; null waits for ever."),
     Key("shutdown_timeout", seconds(allow_zero=True), "How long running calls may take to finish at a stop."),
+    Key("databases", DATABASES, "The databases of Database providers by name, as URLs of SQLAlchemy."),
+    Key(
+        "idempotency_store",
+        optional(STORE),
+        "Where outcomes of idempotent calls are kept: sqlite:///path, postgresql+psycopg2://..., redis://..., memory:.",
+    ),
+    Key("idempotency_ttl", seconds(), "How long these outcomes are kept."),
+    Key(
+        "idempotency_lease", seconds(), "How long after the death of a process another one takes its idempotent calls."
+    ),
+    Key("idempotency_max_result", integer(0), "The largest result of an idempotent call, in bytes."),
     Key(
         "blocked_loop_warning",
         seconds(allow_zero=True),

@@ -12,6 +12,7 @@
     ├── Requeue                         a method asks for its message again, later
     ├── Reject                          a method wants its message never again
     ├── WorkerTimeout                   a method ran for longer than its time_limit
+    ├── StoreUnavailable                the store of idempotent calls cannot be asked
     ├── OffloadError                    offloaded work could not be done, or its outcome not be told
     │   └── OffloadFull                 every thread or process of an Offload is busy, and enough calls wait
     ├── MissingExtra                    an optional package is not installed
@@ -35,6 +36,7 @@
         ├── RemoteError                 the remote method raised
         └── BadRequest
             ├── MalformedRequest        a body that is no request
+            ├── MissingKey              a message for an idempotent method that has no key
             ├── MethodNotFound          the service has no such method
             ├── ConnectionNotFound      no websocket has this id, or not any more
             └── IncorrectSignature      arguments that do not fit the method
@@ -117,6 +119,13 @@ class WorkerTimeout(RpcServiceError, TimeoutError):
         self.service_name = service_name
         self.method_name = method_name
         self.seconds = seconds
+
+
+class StoreUnavailable(RpcServiceError):
+    """Raised when the store of the outcomes of idempotent calls cannot be asked, so that the method was not run.
+
+    It may be tried again.
+    """
 
 
 class OffloadError(RpcServiceError):
@@ -375,6 +384,10 @@ class BadRequest(RpcError):
 
 class MalformedRequest(BadRequest):
     """Raised when a message is no request: undecodable, not a mapping, or without ``args`` and ``kwargs``."""
+
+
+class MissingKey(BadRequest):
+    """Raised when a message is for an idempotent method and has no key by which a duplicate would be known."""
 
 
 class MethodNotFound(BadRequest):

@@ -90,6 +90,18 @@ def _check_address(value: Any) -> str:
     return str(value)
 
 
+def _check_store(value: Any) -> str:
+    is_store = isinstance(value, str) and re.match(r"(sqlite|postgresql|redis|rediss|unix)(\+\w+)?://|memory:\Z", value)
+    _require(bool(is_store), value)
+    return str(value)
+
+
+def _check_databases(value: Any) -> Mapping[str, str]:
+    _require(isinstance(value, Mapping) and all(isinstance(name, str) for name in value), value)
+    _require(all(isinstance(url, str) and re.match(r"[\w+]+://", url) for url in value.values()), value)
+    return dict(value)
+
+
 TEXT = Kind("a text", lambda value: _require(isinstance(value, str) and bool(value), value))
 PATH = Kind(
     "a path that begins with a slash",
@@ -110,6 +122,13 @@ TLS = Kind(
 URI = Kind("a broker's URI such as amqp://user:password@host:5672/vhost or memory://", _check_uri)
 ADDRESS = Kind("host:port or port, the port from 0 to 65535; an IPv6 host in brackets: [::1]:8000", _check_address)
 _OF_A_SERIALIZER = frozenset(("encoder", "decoder", "content_type", "content_encoding"))
+STORE = Kind(
+    "sqlite:///path, postgresql+psycopg2://user:password@host/database, redis://host:6379/0 or memory:", _check_store
+)
+DATABASES = Kind(
+    "a mapping from names to URLs of SQLAlchemy, such as postgresql+psycopg2://user:password@host/database",
+    _check_databases,
+)
 SERIALIZERS = Kind(
     "a mapping from a name to a mapping with encoder and decoder, both dotted paths, and if need be content_type "
     "and content_encoding",

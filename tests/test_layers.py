@@ -30,6 +30,8 @@ CORE = (
     "core.service",
     "core.timelimit",
     "core.worker",
+    "core.idempotency",
+    "core.once",
     "core.pool",
     "core.lifecycle",
     "core.container",
@@ -65,6 +67,8 @@ ALLOWED_IN = {
     "yaml": ("config", "envvars", "cli", "compat.nameko.cli"),
     "click": ("cli", "compat.nameko.cli"),
     "libcst": ("migrate",),
+    "sqlalchemy": ("reliability",),
+    "redis": ("reliability",),
     "tenacity": ("reliability.pauses",),
     "pytest": ("testing", "compat.nameko.testing"),
 }

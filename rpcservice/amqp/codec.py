@@ -244,6 +244,29 @@ class Codecs(Resource):
         except (ConfigError, MissingExtra):
             return self.default
 
+    def dump_named(self, value: Any) -> bytes:
+        """Encode a value with the serializer for what is sent, and note its name.
+
+        Raises:
+            UnserializableValueError: It cannot be encoded.
+        """
+        return self.default.name.encode() + b"\n" + self.default.encode(value)
+
+    def load_named(self, data: bytes) -> Any:
+        """Decode what :meth:`dump_named` gave, maybe with another configuration.
+
+        Raises:
+            MalformedRequest: Its serializer is not accepted any more, or it has been damaged.
+        """
+        name, _, body = data.partition(b"\n")
+        codec = next((codec for codec in (self.default, *self._accepted.values()) if codec.name.encode() == name), None)
+        if codec is None:
+            raise MalformedRequest(f"a result was kept as {name[:50]!r}, which is neither serializer nor in ACCEPT")
+        try:
+            return codec.loads(body)
+        except Exception as exc:
+            raise MalformedRequest(f"a result that was kept cannot be decoded as {codec.name}: {exc}") from exc
+
     def decoder(self, accept: Iterable[str] | None = None) -> Decoder:
         """Give what decodes messages that need not come from a service of this framework.
 

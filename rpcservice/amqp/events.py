@@ -88,6 +88,11 @@ class EventHandler(MessageHandler):
             )
         # Its own queue has a name only when the service is known.
         super().__init__(Queue(), requeue_on_error, **options)
+        if handler_type == BROADCAST and self.idempotent is not None:
+            raise DeclarationError(
+                "a BROADCAST handler runs on every instance, and one that is idempotent on one alone; leave idempotent "
+                "out, or give another handler_type"
+            )
         self.source_service = source_service
         self.event_type = event_type
         self.handler_type = handler_type

@@ -31,13 +31,15 @@ from rpcservice.amqp.waiting import WaitQueues
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.dependency import DependencyProvider
 from rpcservice.core.entrypoint import Entrypoint
+from rpcservice.core.idempotency import check_idempotent
+from rpcservice.core.once import Once
 from rpcservice.core.retry import as_retry
-from rpcservice.errors import DeclarationError, MalformedRequest, Reject
+from rpcservice.errors import DeclarationError, MalformedRequest, MissingKey, Reject
 
 _OF_ENTRYPOINTS = frozenset(inspect.signature(Entrypoint.__init__).parameters) - {"self"}
 _OF_CONSUMERS = frozenset(("accept", "auto_declare", "consumer_arguments", "heartbeat", "no_ack", "prefetch_count"))
 _OF_CONNECTIONS = frozenset(("login_method", "ssl", "uri"))
-_OWN = _OF_CONSUMERS | _OF_CONNECTIONS | {"dead_letter", "retry", "tag_prefix"}
+_OWN = _OF_CONSUMERS | _OF_CONNECTIONS | {"dead_letter", "idempotent", "retry", "tag_prefix"}
 MOST_PREFETCHED = 65535
 
 _log = logging.getLogger(__name__)
@@ -53,6 +55,9 @@ class MessageHandler(Entrypoint):
             which pauses, for which it waits in the broker. True is the usual one.
         dead_letter: Keep the message in ``<queue>.dead`` when it was tried for the last time, or cannot be decoded.
             None is true where there is a ``retry``.
+        idempotent: Run the method once for each key, and acknowledge duplicates without. True takes the message's
+            ``message_id`` for the key, which senders on nameko do not set; a function gets the payload and gives a
+            text, a whole number or a UUID.
         prefetch_count: Unacknowledged messages at a time, 0 without bound; None is ``PREFETCH_COUNT``, or as many as
             there are workers for them.
         accept: Names of serializers, and content types, that are accepted; None is ``ACCEPT``.
@@ -82,6 +87,7 @@ class MessageHandler(Entrypoint):
         super().__init__(**options)
         self.queue = self._checked(queue)
         self.requeue_on_error = requeue_on_error
+        self.idempotent = check_idempotent(self._consuming.get("idempotent"))
         self._retry = as_retry(self._consuming.get("retry"))
         self._keeps_dead_letters = keeps_dead_letters(self._consuming.get("dead_letter"), self._retry)
         if requeue_on_error and (self._retry or self._keeps_dead_letters):
@@ -120,6 +126,8 @@ class MessageHandler(Entrypoint):
                 "neither tried again nor kept with the dead letters; leave no_ack, or retry and dead_letter, out"
             )
         self._decode = host.resource(Codecs).decoder(given.get("accept")).decode
+        if self.idempotent is not None:
+            self.once = Once(self, self.idempotent)
         key = connection_key(host.config, **{name: given[name] for name in _OF_CONNECTIONS & set(given)})
         self._failures = Failures(self, key, self._retry, self._keeps_dead_letters)
         if not self._no_ack:
@@ -203,7 +211,7 @@ class MessageHandler(Entrypoint):
             self._finish(ctx.message, has_failed=False)
         elif not self._failures.try_again(ctx, error, self._way_back()):
             self._failures.bury(ctx, error, self._way_back())
-            self._finish(ctx.message, has_failed=not isinstance(error, Reject))
+            self._finish(ctx.message, has_failed=not isinstance(error, MissingKey | Reject))
 
     def _way_back(self) -> Route:
         # By the default exchange, to this queue alone: the exchange that it came by may reach others too.

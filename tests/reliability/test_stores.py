@@ -82,7 +82,6 @@ def test_releasing_does_not_forget_an_outcome(store: IdempotencyStore) -> None:
 
 def test_a_claim_lapses(store: IdempotencyStore) -> None:
     store.claim(ONE, SHORT)
-    assert store.claim(OTHER, LONG) in (State.RUNNING, State.CLAIMED)
     wait_until(lambda: store.claim(OTHER, LONG) is State.CLAIMED)
 
 

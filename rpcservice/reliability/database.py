@@ -1,0 +1,71 @@
+"""Database, the dependency that gives each worker a session of SQLAlchemy in a transaction of its own."""
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from rpcservice.core.context import WorkerContext
+from rpcservice.core.dependency import DependencyProvider
+from rpcservice.errors import ConfigError
+from rpcservice.reliability.engines import Engine, full_url
+from rpcservice.reliability.sql import Session
+
+DEFAULT = "default"
+
+
+class Database(DependencyProvider):
+    """Injects a session of SQLAlchemy, whose transaction is committed when the worker has succeeded.
+
+    It begins when it is first used. It is rolled back when the method, or another dependency before this one, has
+    failed, and a commit that fails is the outcome of the call. Where the database is that of ``idempotency_store``, the
+    outcome of an idempotent call is committed with it. Needs ``pip install "rpcservice[sql]"``.
+
+    Args:
+        name: The database's name under ``databases`` in the configuration.
+        url: A URL of SQLAlchemy instead, such as ``postgresql+psycopg2://user:password@host/database``.
+        session_options: Options of the session, such as ``expire_on_commit=False``.
+    """
+
+    def __init__(self, name: str = DEFAULT, *, url: str | None = None, **session_options: Any) -> None:
+        self._name = name
+        self._url = url
+        self._session_options = session_options
+
+    def setup(self) -> None:
+        """Find the database; nothing connects yet.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        host = self.bound_to
+        url = self._url if self._url is not None else host.config.databases.get(self._name)
+        if url is None:
+            raise ConfigError(
+                f"{host.service_name}.{self.attr_name} is the database {self._name!r}, and databases has none of that "
+                f"name; set databases: {{{self._name}: postgresql+psycopg2://user:password@host/database}}"
+            )
+        self.database_url = full_url(url, f"databases.{self._name}" if self._url is None else "Database(url=...)")
+        self._engine = host.resource(Engine, self.database_url)
+        self._sessions: WeakKeyDictionary[WorkerContext, Session] = WeakKeyDictionary()
+
+    def get_dependency(self, ctx: WorkerContext) -> Session:
+        """Give the worker its session."""
+        session = self._sessions[ctx] = Session(self._engine.engine, **self._session_options)
+        return session
+
+    def connection(self, ctx: WorkerContext) -> Any:
+        """Give the connection of a worker's session, in its transaction."""
+        return self._sessions[ctx].connection()
+
+    def worker_result(self, ctx: WorkerContext, result: Any = None, error: BaseException | None = None) -> None:
+        """Commit, or roll back what a failed call has done."""
+        session = self._sessions[ctx]
+        if error is None:
+            session.commit()
+        else:
+            session.rollback()
+
+    def worker_teardown(self, ctx: WorkerContext) -> None:
+        """Give the connection back."""
+        session = self._sessions.pop(ctx, None)
+        if session is not None:
+            session.close()
