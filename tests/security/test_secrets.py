@@ -15,6 +15,7 @@ from wire import Wire
 
 from rpcservice import ClusterRpc, EventDispatcher, Publisher, ServiceRpc, consume, event_handler, http, rpc
 from rpcservice.amqp.connection import AmqpConnection, connection_key
+from rpcservice.cli.banner import describe
 from rpcservice.concurrency import green
 from rpcservice.config import hide_password, make_settings
 from rpcservice.core.runner import ServiceRunner
@@ -292,3 +293,27 @@ def test_they_stay_out_of_logs_of_events_and_http(
     assert answer.status == 500
     assert told.count("RuntimeError: it fails") >= 2
     assert SECRET not in page + told
+
+
+@pytest.mark.parametrize("uri", [f"amqp://me:{SECRET}@one//;amqp://me:{SECRET}@two//", f"memory://me:{SECRET}@one/"])
+def test_the_banner_does_not_tell_it(uri: str) -> None:
+    class Plain:
+        name = "plain"
+
+        @rpc
+        def ping(self) -> None:
+            """Do nothing."""
+
+    runner = ServiceRunner({"AMQP_URI": uri})
+    runner.add_service(Plain)
+    lines = list(describe(runner))
+    assert "Service plain" in lines
+    assert SECRET not in "\n".join(lines)
+
+
+def test_the_warning_of_an_unverified_broker_does_not_tell_it(caplog: pytest.LogCaptureFixture) -> None:
+    settings = make_settings({"AMQP_URI": f"amqps://me:{SECRET}@one//;amqps://me:{SECRET}@two//"})
+    key = connection_key(settings, ssl={"cert_reqs": "none"})
+    FakeHost(config={"AMQP_URI": "memory://"}).resource(AmqpConnection, key)
+    assert "amqps://me:***@two" in caplog.text
+    assert SECRET not in caplog.text
