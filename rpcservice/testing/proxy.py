@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, Self
@@ -25,14 +26,32 @@ def _unpatched(name: str) -> ModuleType:
 
 
 class _Side:
-    """One socket of a connection, and what waits to be written to it."""
+    """One socket of a connection, and what waits to be written to it: now, and from a time on."""
 
-    __slots__ = ("other", "socket", "waiting")
+    __slots__ = ("late", "other", "socket", "waiting")
 
     def __init__(self, sock: Any) -> None:
         self.socket = sock
         self.other: _Side | None = None
         self.waiting = bytearray()
+        self.late: deque[tuple[float, bytes]] = deque()
+
+    def take(self, data: bytes, delay: float) -> None:
+        """Take in what is to be written; nothing overtakes what came before."""
+        if delay or self.late:
+            self.late.append((time.monotonic() + delay, data))
+        else:
+            self.waiting += data
+
+    def move_due(self, now: float) -> None:
+        """Have what is due written."""
+        while self.late and self.late[0][0] <= now:
+            self.waiting += self.late.popleft()[1]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that no more is to be read for it."""
+        return len(self.waiting) + sum(len(data) for _, data in self.late) >= _MOST_WAITING
 
 
 class TcpProxy:
@@ -57,8 +76,10 @@ class TcpProxy:
         self.uri = self._through(target)
         self.accepted = 0
         self._sides: dict[int, _Side] = {}
-        self._commands: list[tuple[str, Any]] = []
+        self._commands: list[tuple[str, tuple[Any, ...], Any]] = []
         self._forwarding = True
+        self._delay = 0.0
+        self._until_cut: int | None = None
         self._listener: Any = None
         self._wake_read, self._wake_write = os.pipe()
         self._poll = self._modules[1].poll()
@@ -104,6 +125,17 @@ class TcpProxy:
         """Close all connections, without a word of AMQP; new ones are welcome."""
         self._command("drop")
 
+    def cut(self, after: int) -> None:
+        """Close all connections when so many more bytes went through, in both directions together.
+
+        With a number at which no frame happens to end, a frame is cut in two. New connections are welcome then.
+        """
+        self._command("cut", after)
+
+    def delay(self, seconds: float) -> None:
+        """Forward everything so much later, in each direction; 0 is at once again."""
+        self._command("delay", seconds)
+
     def refuse(self) -> None:
         """Close all connections and the port, until :meth:`resume`: what a broker that is down looks like."""
         self._command("refuse")
@@ -116,9 +148,9 @@ class TcpProxy:
             os.close(self._wake_read)
             os.close(self._wake_write)
 
-    def _command(self, name: str) -> None:
+    def _command(self, name: str, *args: Any) -> None:
         done = self._modules[2].Event()
-        self._commands.append((name, done))
+        self._commands.append((name, args, done))
         os.write(self._wake_write, b"x")
         if not done.wait(10):
             raise TimeoutError(f"the proxy on port {self.port} did not {name} within 10 s")
@@ -127,7 +159,7 @@ class TcpProxy:
 
     def _run(self) -> None:
         while True:
-            for fileno, events in self._poll.poll():
+            for fileno, events in self._poll.poll(self._patience()):
                 if fileno == self._wake_read:
                     os.read(self._wake_read, 64)
                     if self._obey():
@@ -136,13 +168,29 @@ class TcpProxy:
                     self._accept()
                 elif fileno in self._sides:
                     self._serve(self._sides[fileno], events)
+            self._write_due()
+
+    def _patience(self) -> float | None:
+        """Give the milliseconds until something is due that was delayed; None where nothing was."""
+        if not self._forwarding:
+            return None
+        due = min((side.late[0][0] for side in self._sides.values() if side.late), default=None)
+        return None if due is None else max(0, (due - time.monotonic()) * 1000 + 1)
+
+    def _write_due(self) -> None:
+        now = time.monotonic()
+        for side in list(self._sides.values()) if self._forwarding else ():
+            if side.late:
+                side.move_due(now)
+                self._watch(side)
+                self._watch(side.other)
 
     def _obey(self) -> bool:
         """Carry out the commands that wait; True when the last one was to close."""
         name = ""
         while self._commands:
-            name, done = self._commands.pop(0)
-            getattr(self, f"_do_{name}")()
+            name, args, done = self._commands.pop(0)
+            getattr(self, f"_do_{name}")(*args)
             done.set()
         return name == "close"
 
@@ -167,6 +215,12 @@ class TcpProxy:
     def _do_drop(self) -> None:
         for side in list(self._sides.values()):
             self._end(side)
+
+    def _do_cut(self, after: int) -> None:
+        self._until_cut = after
+
+    def _do_delay(self, seconds: float) -> None:
+        self._delay = seconds
 
     def _do_refuse(self) -> None:
         self._do_drop()
@@ -212,12 +266,12 @@ class TcpProxy:
         self._watch(client)
         self._watch(server)
 
-    def _watch(self, side: _Side) -> None:
+    def _watch(self, side: _Side | None) -> None:
         """Wait for what this side can do next; one that outruns its peer is not read until the peer has caught up."""
-        if side.other is None:
+        if side is None or side.other is None:
             return
         select = self._modules[1]
-        reads = select.POLLIN if len(side.other.waiting) < _MOST_WAITING else 0
+        reads = 0 if side.other.is_full else select.POLLIN
         self._poll.modify(side.socket, reads | (select.POLLOUT if side.waiting else 0))
 
     def _serve(self, side: _Side, events: int) -> None:
@@ -231,8 +285,7 @@ class TcpProxy:
             self._end(side)
             return
         for one in (side, side.other):
-            if one is not None:
-                self._watch(one)
+            self._watch(one)
 
     def _read(self, side: _Side) -> None:
         try:
@@ -240,12 +293,19 @@ class TcpProxy:
         except BlockingIOError:
             return
         other = side.other
-        if data and other is not None:
-            other.waiting += data
-            self._write(other)
-        else:
+        if not data or other is None:
             self._flush(other)
             self._end(side)
+            return
+        left = self._until_cut
+        other.take(data[:left], self._delay)
+        self._write(other)
+        if left is not None:
+            self._until_cut = left - len(data)
+            if self._until_cut <= 0:
+                self._until_cut = None
+                self._flush(other)
+                self._do_drop()
 
     def _write(self, side: _Side) -> None:
         with suppress(BlockingIOError):  # the rest goes when the peer has read
@@ -253,7 +313,10 @@ class TcpProxy:
 
     def _flush(self, side: _Side | None) -> None:
         """Hand over the last words of a peer that has closed."""
-        if side is not None and side.waiting:
+        if side is None:
+            return
+        side.move_due(float("inf"))
+        if side.waiting:
             side.socket.settimeout(5)
             side.socket.sendall(side.waiting)
 

@@ -16,11 +16,11 @@ from typing import IO, Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from rpcservice.errors import BrokerUnavailable
+from rpcservice.testing import rabbitmq_settings as lines
 from rpcservice.testing.certificates import Certificates, make_certificates
 from rpcservice.testing.erlang import ErlangShell
 from rpcservice.testing.ports import free_ports, is_open, speaks_amqp
 from rpcservice.testing.rabbitmq_install import find_server
-from rpcservice.testing.rabbitmq_settings import management_settings, node_settings, render, tls_settings
 
 USER = "guest"
 PASSWORD_PREFIX = "node-secret-"
@@ -39,6 +39,7 @@ class RabbitMQNode:
         management: Also serve the management API, at :attr:`api_uri`; the start takes two seconds longer.
         settings: Further lines of ``rabbitmq.conf``, by key.
         plugins: Plugins of RabbitMQ's own to enable.
+        peer: A node that runs, whose cluster this one joins when it is started first; it is closed after this one.
 
     Attributes:
         name: The Erlang node name.
@@ -56,9 +57,14 @@ class RabbitMQNode:
         management: bool = False,
         settings: Mapping[str, str] | None = None,
         plugins: Iterable[str] = (),
+        peer: "RabbitMQNode | None" = None,
     ) -> None:
         self._server = find_server()
-        self.port, self._distribution_port, self._mapper_port, tls_port, management_port = free_ports(5)
+        self.port, self._distribution_port, mapper_port, tls_port, management_port = free_ports(5)
+        # The nodes of a cluster find each other by one port mapper, and let each other in by one cookie.
+        self._peer = peer
+        self._mapper_port: int = peer._mapper_port if peer is not None else mapper_port
+        self._cookie: str = peer._cookie if peer is not None else secrets.token_hex(16)
         self.name = f"rpcservice-{secrets.token_hex(4)}@localhost"
         self.folder = Path(tempfile.mkdtemp(prefix="rpcservice-rabbitmq-"))
         self.certificates: Certificates | None = self._make_certificates() if tls else None
@@ -115,7 +121,7 @@ class RabbitMQNode:
 
     def _start_mapper(self) -> None:
         """Start a port mapper of the node's own; Erlang would start one that stays for ever when it found none."""
-        if self._mapper is None:
+        if self._mapper is None and self._peer is None:
             command = ["epmd", "-port", str(self._mapper_port), "-address", "127.0.0.1"]
             self._mapper = self._spawn(command, subprocess.DEVNULL)
         failure = f"the Erlang port mapper does not answer on port {self._mapper_port}"
@@ -177,8 +183,8 @@ class RabbitMQNode:
 
     def _watch(self) -> None:
         """Keep a small shell that ends everything when this process dies, however it dies."""
-        assert self._process is not None and self._mapper is not None
-        (self.folder / "guarded").write_text(f"{self._process.pid} {self._mapper.pid}")
+        guarded = [process.pid for process in (self._process, self._mapper) if process is not None]
+        (self.folder / "guarded").write_text(" ".join(map(str, guarded)))
         if self._guard is None:
             # The pipe closes with this process; nothing is ever written to it. What is killed writes for a moment more.
             script = 'read _; kill -9 $(cat guarded); cd /; sleep 1; rm -rf "$0"'
@@ -196,18 +202,18 @@ class RabbitMQNode:
     def _write_files(self) -> None:
         for name in ("home", "log", "data"):
             (self.folder / name).mkdir()
-        self._cookie = secrets.token_hex(16)
         cookie_file = self.folder / "home" / ".erlang.cookie"
         cookie_file.write_text(self._cookie)
         cookie_file.chmod(0o400)
         (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         settings = {
-            **node_settings(self.port, self._distribution_port, USER, _PASSWORD),
-            **tls_settings(self.tls_port, self.certificates),
-            **management_settings(self.management_port),
+            **lines.node_settings(self.port, self._distribution_port, USER, _PASSWORD),
+            **lines.tls_settings(self.tls_port, self.certificates),
+            **lines.management_settings(self.management_port),
+            **lines.cluster_settings(self.name, self._peer.name if self._peer is not None else None),
             **self._settings,
         }
-        (self.folder / "rabbitmq.conf").write_text(render(settings))
+        (self.folder / "rabbitmq.conf").write_text(lines.render(settings))
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))}

@@ -41,6 +41,18 @@ def management_settings(port: int | None) -> dict[str, str]:
     return {} if port is None else {"management.tcp.ip": HOST, "management.tcp.port": str(port)}
 
 
+def cluster_settings(node: str, peer: str | None) -> dict[str, str]:
+    """Give what a node needs that joins the cluster of another one; nothing without a peer."""
+    if peer is None:
+        return {}
+    formation = "cluster_formation.classic_config.nodes"
+    return {
+        "cluster_formation.peer_discovery_backend": "classic_config",
+        f"{formation}.1": peer,
+        f"{formation}.2": node,
+    }
+
+
 def render(settings: Mapping[str, str]) -> str:
     """Give settings as the text of the file."""
     return "".join(f"{key} = {value}\n" for key, value in settings.items())

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 
@@ -112,6 +113,61 @@ def test_connections_held_in_a_black_hole_can_be_dropped(proxy: TcpProxy, client
     proxy.black_hole()
     proxy.drop()
     assert client.recv(10) == b""
+
+
+def test_a_stream_is_cut_where_the_test_says_and_new_connections_are_served(
+    proxy: TcpProxy, client: socket.socket
+) -> None:
+    """What comes back counts as well."""
+    client.sendall(b"0123")
+    assert client.recv(10) == b"0123"
+    proxy.cut(10)
+    client.sendall(b"4567")
+    assert client.recv(10) == b"4567"
+    client.sendall(b"89abcdef")
+    assert client.recv(10) == b""
+    with socket.create_connection(("127.0.0.1", proxy.port), 10) as other:
+        other.sendall(b"0123456789abcdef")
+        assert other.recv(20) == b"0123456789abcdef"
+
+
+def test_what_comes_before_the_cut_arrives() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        TcpProxy(server.getsockname()) as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port), 10) as client,
+        server.accept()[0] as peer,
+    ):
+        proxy.cut(5)
+        client.sendall(b"0123456789")
+        peer.settimeout(10)
+        assert (peer.recv(20), peer.recv(20)) == (b"01234", b"")
+
+
+def test_bytes_are_late_in_both_directions_and_in_order(proxy: TcpProxy, client: socket.socket) -> None:
+    proxy.delay(0.2)
+    sent = monotonic()
+    for piece in (b"first ", b"second ", b"last"):
+        client.sendall(piece)
+    received = b""
+    while received != b"first second last":
+        received += client.recv(20)
+    assert monotonic() - sent >= 0.4
+    proxy.delay(0)
+    client.sendall(b"at once")
+    assert client.recv(20) == b"at once"
+
+
+def test_a_large_stream_that_is_late_arrives_whole(proxy: TcpProxy, client: socket.socket) -> None:
+    proxy.delay(0.05)
+    sent = os.urandom(3_000_000)
+    writer = threading.Thread(target=client.sendall, args=(sent,))
+    writer.start()
+    received = bytearray()
+    while len(received) < len(sent):
+        received += client.recv(1 << 20)
+    writer.join(10)
+    assert hashlib.sha256(received).digest() == hashlib.sha256(sent).digest()
 
 
 def test_a_refusing_proxy_looks_like_a_server_that_is_down(proxy: TcpProxy, client: socket.socket) -> None:

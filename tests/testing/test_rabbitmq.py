@@ -263,3 +263,13 @@ def _has_ended(pidfd: int, timeout: float = 30) -> bool:
     ready, _, _ = select.select([pidfd], [], [], timeout)
     os.close(pidfd)
     return bool(ready)
+
+
+@pytest.mark.broker
+def test_a_node_joins_the_cluster_of_its_peer_and_comes_back_to_it() -> None:
+    running = "length(rabbit_nodes:all_running())"
+    with RabbitMQNode() as first, RabbitMQNode(peer=first) as second:
+        assert first.evaluate(running) == second.evaluate(running) == 2
+        second.kill()
+        second.start()
+        assert second.evaluate(running) == 2
