@@ -10,7 +10,7 @@ _HOMES = {
     "rpcservice.amqp.clients": ("ClusterRpc", "ServiceRpc"),
     "rpcservice.amqp.events": ("BROADCAST", "SERVICE_POOL", "SINGLETON", "EventDispatcher", "event_handler"),
     "rpcservice.amqp.queues": ("Publisher", "consume"),
-    "rpcservice.amqp.replies": ("RpcCall",),
+    "rpcservice.amqp.rpccall": ("RpcCall",),
     "rpcservice.amqp.rpc": ("rpc",),
     "rpcservice.core.container": ("ServiceContainer",),
     "rpcservice.core.dependency": (
@@ -97,8 +97,8 @@ if TYPE_CHECKING:
     from rpcservice.amqp.events import event_handler as event_handler
     from rpcservice.amqp.queues import Publisher as Publisher
     from rpcservice.amqp.queues import consume as consume
-    from rpcservice.amqp.replies import RpcCall as RpcCall
     from rpcservice.amqp.rpc import rpc as rpc
+    from rpcservice.amqp.rpccall import RpcCall as RpcCall
     from rpcservice.core.container import ServiceContainer as ServiceContainer
     from rpcservice.core.context import WorkerContext as WorkerContext
     from rpcservice.core.dependency import AuthToken as AuthToken

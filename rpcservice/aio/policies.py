@@ -5,8 +5,8 @@ import inspect
 from typing import Any
 
 from rpcservice.aio.loops import end, tell
-from rpcservice.amqp.replies import RpcCall
 from rpcservice.amqp.requests import Request
+from rpcservice.amqp.rpccall import RpcCall
 from rpcservice.reliability.client import NO_ANSWER, NO_FURTHER_ANSWER, Attempts, ClientPolicy, judge
 
 

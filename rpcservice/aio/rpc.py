@@ -7,9 +7,9 @@ from typing import Any
 
 from rpcservice.aio.loops import AsyncClient, Work, end, tell
 from rpcservice.aio.policies import LoopRequest, call_by_policy
-from rpcservice.amqp.clients import ClusterClient, ClusterRpc, MethodClient, RpcOptions, ServiceClient
+from rpcservice.amqp.clients import ClusterClient, ClusterRpc, MethodClient, Repetition, RpcOptions, ServiceClient
 from rpcservice.amqp.link import Message
-from rpcservice.amqp.replies import RpcCall
+from rpcservice.amqp.rpccall import RepeatedCall, RpcCall
 from rpcservice.concurrency import Backend, threads
 from rpcservice.errors import ConnectionLost, RpcTimeout
 from rpcservice.standalone.rpc import CallOptions, RpcClient, SessionCaller
@@ -44,7 +44,10 @@ class PendingCall:
             MessageTooLarge: Nothing was sent.
         """
         provider = self._provider
-        call = provider.replies.send_now(self._message, *self._names) if provider.session.is_up else None
+        call = None
+        if provider.session.is_up:
+            call_cls = RepeatedCall if type(self._message) is Repetition else RpcCall
+            call = provider.replies.send_now(self._message, *self._names, call_cls)
         if call is None:
             self._up = provider.connecting.ask()
             self._up.add_done_callback(self._send_again)

@@ -8,8 +8,9 @@ from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.link import Message
 from rpcservice.amqp.message import DEADLINE, check_timeout, time_left
 from rpcservice.amqp.options import Publication, PublishOptions
-from rpcservice.amqp.replies import ReplyListener, RpcCall
+from rpcservice.amqp.replies import ReplyListener
 from rpcservice.amqp.requests import Caller, Request, begin_call
+from rpcservice.amqp.rpccall import RepeatedCall, RpcCall
 from rpcservice.concurrency import Backend
 from rpcservice.core.callpolicy import (
     POLICY_OPTIONS,
@@ -21,6 +22,12 @@ from rpcservice.core.callpolicy import (
 )
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.dependency import DependencyProvider
+
+
+class Repetition(Publication):
+    """A request that was sent before."""
+
+    __slots__ = ()
 
 
 class RpcOptions(PublishOptions):
@@ -35,11 +42,17 @@ class RpcOptions(PublishOptions):
     given: Mapping[str, Any]
     policy: CallPolicy | None
 
-    def copy(self, message: Publication) -> Publication:
-        """Give a request once more, with the same ids, for a reply to wherever these options have it."""
+    def copy(self, message: Publication, was_sent: bool) -> Publication:
+        """Give a request once more, with the same ids, for a reply to wherever these options have it.
+
+        Args:
+            message: The request.
+            was_sent: Such a copy was sent before.
+        """
         properties = {**message.properties, "reply_to": self.properties["reply_to"]}
         properties["headers"] = dict(properties["headers"])
-        copy = Publication(message.exchange, message.routing_key, message.body, properties, message.mandatory)
+        cls = Repetition if was_sent else Publication
+        copy = cls(message.exchange, message.routing_key, message.body, properties, message.mandatory)
         copy.options = self
         return copy
 
@@ -146,7 +159,8 @@ class ClusterRpc(DependencyProvider):
 
     def _publish(self, message: Message) -> RpcCall:
         service_name, _, method_name = message.routing_key.rpartition(".")
-        return self.replies.send(message, service_name, method_name, message.timeout)
+        call_cls = RepeatedCall if type(message) is Repetition else RpcCall
+        return self.replies.send(message, service_name, method_name, message.timeout, call_cls)
 
     def start_call(
         self, ctx: WorkerContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: RpcOptions

@@ -5,7 +5,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rpcservice.amqp.options import Publication
-from rpcservice.amqp.replies import RpcCall
+from rpcservice.amqp.rpccall import RepeatedCall, RpcCall
 from rpcservice.concurrency import Backend
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Request:
         self._options = options
         self._provider: ClusterRpc | None = None
         self._message: Publication | None = None
+        self._was_sent = False
         self._call: Any = None
 
     @property
@@ -94,21 +95,23 @@ class Request:
             # Encoded once, for what it is made of may change meanwhile.
             payload = {"args": self.args, "kwargs": self.kwargs}
             self._message = options.message(provider.exchange, self._routing_key, payload, self._ctx.context_data)
-        self._call = provider.send(options.copy(self._message), self._ctx.deadline, options)
+        message = options.copy(self._message, self._was_sent)
+        self._was_sent = True
+        self._call = provider.send(message, self._ctx.deadline, options)
         return self._call
 
-    def expect_late(self) -> RpcCall | None:
+    def expect_late(self) -> RepeatedCall | None:
         """Give a call that ends with the reply to what was sent before; None where nothing was."""
         if self._message is None or self._provider is None:
             return None
         message_id = self._message.properties["message_id"]
-        return self._provider.replies.expect(message_id, self.service_name, self.method_name)
+        return self._provider.replies.expect_late(message_id, self.service_name, self.method_name)
 
-    def wait(self, seconds: float) -> RpcCall | None:
+    def wait(self, seconds: float) -> RepeatedCall | None:
         """Wait before it is sent again; gives the call where the reply to what was sent before comes after all."""
         end = monotonic() + seconds
         call = self.expect_late()
-        if call is not None and self._provider is not None and self._provider.replies.wait_for_late(call, seconds):
+        if call is not None and call.wait(seconds):
             self._call = call
             return call
         self.backend.sleep(max(0, end - monotonic()))

@@ -15,8 +15,9 @@ from rpcservice.reliability.client import NO_ANSWER, Admission, ClientPolicy, ju
 _log = logging.getLogger(__name__)
 
 
-def _raise(error: BaseException) -> Any:
-    raise error
+def _raise(error: Exception) -> Any:
+    # Each time from here: what was raised in one thread must not grow longer in the next.
+    raise error.with_traceback(None)
 
 
 class GuardedCall:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rpcservice.amqp.clients import ClusterClient, ClusterRpc, MethodClient, RpcOptions, ServiceClient
-from rpcservice.amqp.replies import RpcCall
+from rpcservice.amqp.rpccall import RpcCall
 from rpcservice.concurrency import Backend
 from rpcservice.core.callpolicy import POLICY_OPTIONS, CallPolicies, CallPolicy, make_policies, take_policy_options
 from rpcservice.core.context import CALL_ID_STACK, new_id

@@ -9,7 +9,8 @@ from test_sender import FakeChannel
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey
 from rpcservice.amqp.link import Delivery, Message
 from rpcservice.amqp.managedchannel import ManagedChannel
-from rpcservice.amqp.replies import ReplyListener, RpcCall
+from rpcservice.amqp.replies import ReplyListener
+from rpcservice.amqp.rpccall import RpcCall
 from rpcservice.concurrency import threads
 from rpcservice.core.resource import Resources
 from rpcservice.errors import ChannelClosed, ConnectionLost, RpcTimeout

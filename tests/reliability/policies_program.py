@@ -220,6 +220,18 @@ async def loop_fallback(uri: str) -> Any:
         return [await call.with_options(fallback=later)(1), await plain(2), (await gathered(1, call))[0]]
 
 
+async def loop_refusal(uri: str) -> Any:
+    """The one worker of the service is busy until the first attempt has been given up, and refuses it then."""
+    retry = Retry(max_attempts=2, initial=0.01, idempotent=True)
+    async with aio.ServiceRpcClient("payments", {"AMQP_URI": uri}) as service:
+        held = service.hold.call_async(1)
+        await asyncio.sleep(0.3)
+        call = service.charge.with_options(timeout=1, retry=retry).call_async(2)
+        await asyncio.sleep(1.2)
+        say(note="second attempt")
+        return [await call, await held]
+
+
 async def loop_late_reply(uri: str) -> Any:
     retry = Retry(max_attempts=2, initial=20, jitter=0, idempotent=True)
     async with aio.ServiceRpcClient("payments", {"AMQP_URI": uri}, timeout=0.3, retry=retry) as service:

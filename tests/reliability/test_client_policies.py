@@ -148,6 +148,28 @@ def test_a_late_reply_to_an_earlier_attempt_ends_the_call(payments: Any, client:
     assert shop.charge(3) == 3
 
 
+@pytest.mark.parametrize("pause", [0.01, 1.0], ids=["under way", "pause"])
+def test_an_earlier_attempt_that_is_refused_as_too_late_does_not_end_the_call(
+    container_factory: Make, client: Any, pause: float
+) -> None:
+    """The one worker is busy until the first attempt has been given up, and then it refuses it, with the same ids."""
+    Payments.seen, Payments.gate = [], green().event()
+    container_factory(Payments, config={"max_workers": 1, "clock_skew": 0}).start()
+    shop = client(timeout=20)
+    held = shop.hold.call_async(1)
+    wait_until(lambda: Payments.seen, "the request that keeps the worker busy")
+    retry = Retry(max_attempts=2, initial=pause, jitter=0, idempotent=True)
+    call = shop.charge.with_options(timeout=0.5, retry=retry).call_async(2)
+    pending = client.provider_of(shop).replies._pending
+    message_id = call._request._message.properties["message_id"]
+    wait_until(lambda: pending.get(message_id) not in (None, call._first), "the end of the first attempt")
+    later = shop.charge.call_async(3)
+    Payments.gate.set()
+    assert later.result(10) == 3
+    assert call.result(10) == 2
+    assert held.result(10) == 1
+
+
 def test_a_late_reply_during_the_pause_ends_the_call_at_once(payments: Any, client: Any) -> None:
     shop = client(timeout=0.2, retry=Retry(max_attempts=2, initial=15, jitter=0, idempotent=True))
     begin = monotonic()

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 from json_process import JsonProcess
+from payments import Payments
 from waiting import wait_until
+
+from rpcservice import ServiceContainer
+from rpcservice.concurrency import green
 
 pytestmark = pytest.mark.broker
 
@@ -113,6 +117,17 @@ def test_an_event_loop_has_its_breaker_open_and_close(payments: Any, run: Any) -
 
 def test_a_fallback_of_an_event_loop_may_be_awaited(run: Any) -> None:
     assert run("loop_fallback") == [["UnknownService", 1], 2, ["UnknownService"]]
+
+
+def test_a_refusal_of_an_earlier_attempt_does_not_end_the_call_of_an_event_loop(
+    container_factory: Callable[..., ServiceContainer], start: Any
+) -> None:
+    Payments.seen, Payments.gate = [], green().event()
+    container_factory(Payments, config={"max_workers": 1, "clock_skew": 0}).start()
+    program = start("loop_refusal")
+    program.wait_for(note="second attempt")
+    Payments.gate.set()
+    assert answer_of(program) == [2, 1]
 
 
 def test_a_late_reply_ends_the_call_of_an_event_loop_during_the_pause(payments: Any, start: Any) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from rpcservice.amqp.link import Message
-from rpcservice.amqp.replies import ReplyListener, RpcCall
+from rpcservice.amqp.replies import ReplyListener
+from rpcservice.amqp.rpccall import RpcCall
 from rpcservice.compat.nameko.exceptions import as_nameko
 
 
