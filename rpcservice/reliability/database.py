@@ -15,7 +15,7 @@ DEFAULT = "default"
 class Database(DependencyProvider):
     """Injects a session of SQLAlchemy, whose transaction is committed when the worker has succeeded.
 
-    It begins when it is first used. It is rolled back when the method, or another dependency before this one, has
+    It begins when it is first used. It is rolled back when the method, or a provider before it by name, has
     failed, and a commit that fails is the outcome of the call. Where the database is that of ``idempotency_store``, the
     outcome of an idempotent call is committed with it. Needs ``pip install "rpcservice[sql]"``.
 

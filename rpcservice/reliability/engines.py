@@ -151,6 +151,9 @@ def prepare_sqlite(engine: Any, backend: Backend) -> None:
 
     @event.listens_for(engine, "checkin")
     def checkin(connection: Any, record: Any) -> None:
+        if connection is not None and connection.in_transaction:
+            # SQLite goes on with a transaction whose commit has failed, and SQLAlchemy takes it for ended.
+            connection.rollback()
         if record.info.pop(_TURN, False):
             turns.give_back()
 
