@@ -41,14 +41,24 @@ def environment(ledger: Ledger) -> dict[str, str]:
 
 
 @pytest.fixture
-def run_service(processes: list[Running], environment: dict[str, str]) -> Callable[..., Running]:
-    """Start the service of counted_services.py on a broker: ``run_service(uri, max_workers=50)``."""
+def start_service(processes: list[Running], environment: dict[str, str]) -> Callable[..., Running]:
+    """Start the service of counted_services.py on a broker and do not wait: ``start_service(uri, max_workers=50)``."""
 
-    def run(uri: str, *, pause: float = 0, file: str = "counted_services.py", **settings: Any) -> Running:
+    def start(uri: str, *, pause: float = 0, file: str = "counted_services.py", **settings: Any) -> Running:
         defines = [part for name, value in settings.items() for part in ("-d", f"{name}={json.dumps(value)}")]
         command = [sys.executable, "-m", "rpcservice", "run", str(HERE / file), "--broker", uri, *defines]
-        running = Running(command, env={**environment, "PAUSE": str(pause)})
-        processes.append(running)
+        processes.append(Running(command, env={**environment, "PAUSE": str(pause)}))
+        return processes[-1]
+
+    return start
+
+
+@pytest.fixture
+def run_service(start_service: Callable[..., Running]) -> Callable[..., Running]:
+    """Start it and wait until it is up."""
+
+    def run(uri: str, **options: Any) -> Running:
+        running = start_service(uri, **options)
         running.wait_for("Ctrl-C stops.", timeout=60)
         return running
 
@@ -57,10 +67,10 @@ def run_service(processes: list[Running], environment: dict[str, str]) -> Callab
 
 @pytest.fixture
 def run_load(processes: list[Running], environment: dict[str, str], ledger: Ledger) -> Callable[..., Running]:
-    """Start load.py on a broker: ``run_load(uri, events=500, callers=20)``."""
+    """Start load.py on a broker: ``run_load(uri, events=500, callers=20, publish_timeout=3)``."""
 
-    def run(uri: str, *, events: float, callers: int, event_type: str = "happened") -> Running:
-        arguments = [uri, str(ledger.path), str(events), str(callers), event_type]
+    def run(uri: str, *, events: float, callers: int, event_type: str = "happened", **settings: Any) -> Running:
+        arguments = [uri, str(ledger.path), str(events), str(callers), event_type, json.dumps(settings)]
         running = Running([sys.executable, str(HERE / "load.py"), *arguments], env=environment)
         processes.append(running)
         running.wait_for("running", timeout=60)
