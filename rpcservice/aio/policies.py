@@ -17,7 +17,7 @@ class LoopRequest(Request):
         """Wait before it is sent again; gives the call where the reply to what was sent before comes after all."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        late = self.expect_late()
+        late = self.expect_late(seconds)
         if late is not None and self._provider is not None:
             future: asyncio.Future[Any] = loop.create_future()
             late.add_done_callback(lambda call: tell(loop, end, future, None))

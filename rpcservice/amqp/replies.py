@@ -117,9 +117,9 @@ class ReplyListener(Resource):
         self._pending[correlation_id] = call
         return call
 
-    def expect_late(self, correlation_id: str, service_name: str, method_name: str) -> RepeatedCall:
-        """Give a call that ends with the reply to a request which has been given up."""
-        call = RepeatedCall(service_name, method_name, None, self.backend.event(), self)
+    def expect_late(self, correlation_id: str, service_name: str, method_name: str, seconds: float) -> RepeatedCall:
+        """Give a call that ends with the reply to a request which has been given up, should it come so soon."""
+        call = RepeatedCall(service_name, method_name, seconds, self.backend.event(), self)
         call.correlation_id = correlation_id
         self._pending[correlation_id] = call
         return call

@@ -100,18 +100,18 @@ class Request:
         self._call = provider.send(message, self._ctx.deadline, options)
         return self._call
 
-    def expect_late(self) -> RepeatedCall | None:
-        """Give a call that ends with the reply to what was sent before; None where nothing was."""
+    def expect_late(self, seconds: float) -> RepeatedCall | None:
+        """Give a call that ends with the reply to what was sent before, should it come so soon; None for no request."""
         if self._message is None or self._provider is None:
             return None
         message_id = self._message.properties["message_id"]
-        return self._provider.replies.expect_late(message_id, self.service_name, self.method_name)
+        return self._provider.replies.expect_late(message_id, self.service_name, self.method_name, seconds)
 
     def wait(self, seconds: float) -> RepeatedCall | None:
         """Wait before it is sent again; gives the call where the reply to what was sent before comes after all."""
         end = monotonic() + seconds
-        call = self.expect_late()
-        if call is not None and call.wait(seconds):
+        call = self.expect_late(seconds)
+        if call is not None and call.wait():
             self._call = call
             return call
         self.backend.sleep(max(0, end - monotonic()))

@@ -218,9 +218,9 @@ class RepeatedCall(RpcCall):
             self._outcome = outcome
         super().settle(error)
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for the reply, which is not waited for any more then; False where none came."""
-        if not self._event.wait(seconds):
+    def wait(self) -> bool:
+        """Wait for the reply as long as the call may take; False where none came."""
+        if not self._event.wait(self.timeout):
             end = monotonic() + A_WHILE
             # Who has just taken it either settles it or puts it back.
             while not self._listener.drop(self) and not self._event.wait(A_MOMENT) and monotonic() < end:

@@ -113,6 +113,12 @@ class GuardedCall:
             _log.exception("a callback of the call %s.%s failed", self.service_name, self.method_name)
 
     @property
+    def timeout(self) -> float | None:
+        """Seconds that an attempt may take, as the first one had them; None is without end."""
+        timeout: float | None = getattr(self._first, "timeout", None)
+        return timeout
+
+    @property
     def was_answered(self) -> bool:
         """Whether it has ended with a reply, be it an error that the method raised."""
         return self._was_answered

@@ -20,6 +20,7 @@ from rpcservice import (
     RpcTimeout,
     ServiceContainer,
     ServiceRpc,
+    ServiceRpcClient,
     TooManyCalls,
     UnknownService,
     WorkerContext,
@@ -176,7 +177,7 @@ def test_a_late_reply_during_the_pause_ends_the_call_at_once(payments: Any, clie
     call = shop.hold.call_async(1)
     # The reply comes when the first attempt has been given up and long before the second one is due.
     replies = client.provider_of(shop).replies
-    wait_until(lambda: replies._pending and all(one.timeout is None for one in replies._pending.values()), "the pause")
+    wait_until(lambda: replies._pending and all(one.timeout == 15 for one in replies._pending.values()), "the pause")
     payments.gate.set()
     assert call.result(10) == 1
     assert monotonic() - begin < 10
@@ -408,6 +409,34 @@ def test_many_calls_in_flight_are_all_tried_again_at_the_same_time(payments: Any
     calls = [shop.charge_at_last.call_async(number, 20) for number in range(20)]
     assert sorted(call.result(20)[0] for call in calls) == list(range(20))
     assert monotonic() - begin < 10
+
+
+def test_a_worker_that_is_ended_during_a_pause_leaves_nothing_behind(
+    payments: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpcservice.amqp.replies.SWEEP_INTERVAL", 0.05)
+    shop = client(timeout=0.1, retry=Retry(max_attempts=2, initial=0.5, jitter=0, idempotent=True))
+    pending = client.provider_of(shop).replies._pending
+    task = green().spawn(shop.hold, 1)
+    wait_until(lambda: any(one.timeout == 0.5 for one in pending.values()), "the pause")
+    task.kill()
+    wait_until(lambda: not pending, "the end of the late call")
+
+
+def test_a_call_says_of_what_it_is(payments: Any, client: Any) -> None:
+    call = client(timeout=3, retry=QUICKLY).charge.call_async(1)
+    assert (call.service_name, call.method_name, call.timeout) == ("payments", "charge", 3)
+    assert call.result() == 1
+    assert call.was_answered is True
+
+
+@pytest.mark.parametrize("start", [lambda method: method(5, 1), lambda method: method.call_async(5, 1).result()])
+def test_a_client_of_a_program_on_greenlets_has_policies_too(
+    payments: Any, config: dict[str, Any], start: Callable[[Any], Any]
+) -> None:
+    client = ServiceRpcClient("payments", config, timeout=0.3, retry=QUICKLY, breaker=SOON, max_in_flight=5)
+    assert start(client.charge_at_last) == [5, 2]
+    client.stop()
 
 
 def test_a_client_without_such_options_has_no_policy(client: Any) -> None:
