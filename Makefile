@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint docs bench audit test-all rabbitmq chromium redis clean
+.PHONY: help run test lint docs bench audit test-all rabbitmq chromium redis postgresql clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
@@ -40,8 +40,11 @@ chromium:
 redis:
 	@bash .ci/install-redis
 
+postgresql:
+	@bash .ci/install-postgresql
+
 # Coverage is looked at after the tests, and is shown only when it is too low: the last words are the tests' summary.
-test: $(VENV)/.installed-dev rabbitmq chromium redis ## Run all tests, in parallel, against private RabbitMQ nodes, with coverage
+test: $(VENV)/.installed-dev rabbitmq chromium redis postgresql ## Run all tests, in parallel, against private RabbitMQ nodes, with coverage
 	@rm -f .coverage .coverage.*
 	@echo 'Running the tests; this takes some minutes.'
 	@$(BIN)/python -m coverage run tests/in_parallel.py $(PYTEST_ARGS)

@@ -49,6 +49,7 @@ _HOMES = {
         "MessageTooLarge",
         "MethodNotFound",
         "MissingExtra",
+        "MissingKey",
         "OffloadError",
         "OffloadFull",
         "PublishError",
@@ -60,6 +61,7 @@ _HOMES = {
         "RpcError",
         "RpcServiceError",
         "RpcTimeout",
+        "StoreUnavailable",
         "TooManyCalls",
         "UndeliverableMessage",
         "UnknownService",
@@ -70,6 +72,7 @@ _HOMES = {
     ),
     "rpcservice.offload": ("Offload",),
     "rpcservice.reliability.breaker": ("Breaker",),
+    "rpcservice.reliability.database": ("Database",),
     "rpcservice.standalone": (
         "ClusterRpcClient",
         "ClusterRpcProxy",
@@ -138,6 +141,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import MessageTooLarge as MessageTooLarge
     from rpcservice.errors import MethodNotFound as MethodNotFound
     from rpcservice.errors import MissingExtra as MissingExtra
+    from rpcservice.errors import MissingKey as MissingKey
     from rpcservice.errors import OffloadError as OffloadError
     from rpcservice.errors import OffloadFull as OffloadFull
     from rpcservice.errors import PublishError as PublishError
@@ -149,6 +153,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import RpcError as RpcError
     from rpcservice.errors import RpcServiceError as RpcServiceError
     from rpcservice.errors import RpcTimeout as RpcTimeout
+    from rpcservice.errors import StoreUnavailable as StoreUnavailable
     from rpcservice.errors import TooManyCalls as TooManyCalls
     from rpcservice.errors import UndeliverableMessage as UndeliverableMessage
     from rpcservice.errors import UnknownService as UnknownService
@@ -158,6 +163,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import WorkerTimeout as WorkerTimeout
     from rpcservice.offload import Offload as Offload
     from rpcservice.reliability.breaker import Breaker as Breaker
+    from rpcservice.reliability.database import Database as Database
     from rpcservice.standalone import ClusterRpcClient as ClusterRpcClient
     from rpcservice.standalone import ClusterRpcProxy as ClusterRpcProxy
     from rpcservice.standalone import ServiceRpcClient as ServiceRpcClient

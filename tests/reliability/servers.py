@@ -50,7 +50,7 @@ def postgresql_server() -> Iterator[str]:
             command = [str(programs / program), "-D", f"{folder}/data", *arguments]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **as_user)
 
-        run("initdb", "--username", "tests", "--auth", "trust", "--no-sync")
+        run("initdb", "--username", "tests", "--auth", "trust", "--locale", "C", "--encoding", "UTF8", "--no-sync")
         port = find_free_port()
         settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
         run("pg_ctl", "start", "--wait", "--log", f"{folder}/log", "-o", settings)
