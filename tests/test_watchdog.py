@@ -231,15 +231,26 @@ def test_an_idle_loop_is_not_woken(start: Start, monkeypatch: pytest.MonkeyPatch
 
 
 def test_code_in_c_that_lets_no_thread_run_is_told_of_afterwards(start: Start, log_file: Path) -> None:
-    def hold_the_interpreter() -> None:
-        begin, size = time.monotonic(), 10_000_000
-        while time.monotonic() - begin < 2:
-            size *= 2
-            begin = time.monotonic()
-            sum(range(size))
+    container = start()
+    size, seconds = 10_000_000, 0.0
+    while seconds < 1.5:
+        size *= 2
+        begin = time.monotonic()
+        # A single call, within which no other thread runs.
+        run(container, lambda size=size: sum(range(size)))
+        seconds = time.monotonic() - begin
+    wait_until(lambda: BLOCKED in log_file.read_text(), "the report")
 
-    run(start(), hold_the_interpreter)
-    wait_until(lambda: "the event loop turns again, after at least" in log_file.read_text(), "the report")
+
+def test_such_code_is_found_at_any_moment(start: Start, log_file: Path) -> None:
+    """Also while the watchdog has not yet asked for a sign of life: it has only been kept from looking."""
+    watchdog = start().backend._watchdog  # type: ignore[attr-defined]
+    watchdog._late = 1.5
+    watchdog._report_late(watchdog._stack())
+    text = log_file.read_text()
+    assert f"{BLOCKED} 1.5 s, nor did any other thread run" in text
+    assert "By now code outside of workers is at:" in text
+    assert "in test_such_code_is_found_at_any_moment" in text
 
 
 def test_zero_turns_it_off(start: Start, log_file: Path) -> None:

@@ -18,13 +18,18 @@ Deliver = Callable[[Callable[[], object]], object]
 """Runs a function in a greenlet of its own, in the loop's thread and the caller's context; from any thread."""
 
 
-def log_through(deliver: Deliver) -> None:
-    """Have all that the calling real thread logs from now on handled by the loop's thread, if it has to be."""
-    if type(threading.Lock()).__module__ == "_thread":
-        return
-    here = _installed()
-    here.deliver = deliver
-    here.name = native("threading").current_thread().name
+class ThreadLog:
+    """Has what real threads log handled by the loop's thread, if it has to be; made in the loop's thread."""
+
+    def __init__(self) -> None:
+        is_patched = type(threading.Lock()).__module__ != "_thread"
+        self._here = _installed() if is_patched else None
+
+    def begin(self, deliver: Deliver) -> None:
+        """Called in a real thread: from now on all that it logs goes this way."""
+        if self._here is not None:
+            self._here.deliver = deliver
+            self._here.name = native("threading").current_thread().name
 
 
 def _installed() -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from rpcservice.concurrency.base import Backend, Event
 from rpcservice.concurrency.native import native
-from rpcservice.concurrency.threadlog import log_through
+from rpcservice.concurrency.threadlog import ThreadLog
 from rpcservice.errors import ContainerBeingKilled, OffloadFull
 
 _log = logging.getLogger(__name__)
@@ -222,6 +222,7 @@ class _Thread:
         self._backend = backend
         self._finish = finish
         self._forget = forget
+        self._log = ThreadLog()
         self._inbox: Any = native("queue").SimpleQueue()
         native("threading").Thread(target=self._work, name="rpcservice-offload", daemon=True).start()
 
@@ -235,7 +236,7 @@ class _Thread:
         self._inbox.put(None)
 
     def _work(self) -> None:
-        log_through(self._deliver)
+        self._log.begin(self._deliver)
         job: Job | None
         while (job := self._inbox.get()) is not None:
             try:

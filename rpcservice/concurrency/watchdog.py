@@ -12,8 +12,12 @@ from typing import Any
 from rpcservice.concurrency.native import native
 from rpcservice.concurrency.urgentlog import UrgentLog
 
-PAUSE = 0.5
+PAUSE = 0.25
 """Seconds from one look at the loop to the next."""
+LOST = 0.5
+"""By so many seconds this thread may come late on a busy machine."""
+BUSY = 0.1
+"""A process that ran meanwhile has used this share of the time at least, however busy the machine."""
 GROWTH = 4
 """Each report of one blockade comes after so many times the time of the one before."""
 FRAMES = 60
@@ -56,6 +60,7 @@ class Watchdog:
         self._log = UrgentLog(_log, deliver)
         self._limits: list[float] = []
         self._thread: Any = None
+        self._late = 0.0
 
     def watch(self, seconds: float) -> Callable[[], None]:
         """Watch, until what this gives is called.
@@ -89,9 +94,13 @@ class Watchdog:
 
     def _run(self) -> None:
         ended = self._ended
-        while not ended.wait(PAUSE):
+        while not (has_ended := self._wait(ended, PAUSE)):
+            if has_ended is None:
+                continue
             stack = self._stack()
-            if stack and not self._is_loop(stack[0]):
+            if self._late >= min(self._limits, default=PAUSE):
+                self._report_late(stack)
+            elif stack and not self._is_loop(stack[0]):
                 self._wait_for_a_turn()
 
     def _wait_for_a_turn(self) -> None:
@@ -112,17 +121,17 @@ class Watchdog:
             seconds = time.monotonic() - begin
             self._log.warn(f"the event loop turns again, after at least {seconds:.1f} s", contextvars.Context())
 
-    def _wait(self, turned: Any, seconds: float) -> bool | None:
-        """Wait for the sign; None when this thread was kept from running too, and that was not the loop's work.
+    def _wait(self, event: Any, seconds: float) -> bool | None:
+        """Wait for an event; None when this thread was kept from running too, and that was not the loop's work.
 
         A process that is stopped, or a machine that sleeps, blocks nothing. Code in C that keeps the interpreter to
         itself does, and uses the processor.
         """
         begin, used = time.monotonic(), time.process_time()
-        if turned.wait(max(0, seconds)):
+        if event.wait(max(0, seconds)):
             return True
-        lost = time.monotonic() - begin - max(0, seconds)
-        return None if lost > PAUSE and time.process_time() - used < lost / 2 else False
+        self._late = time.monotonic() - begin - max(0, seconds)
+        return None if self._late > LOST and time.process_time() - used < self._late * BUSY else False
 
     def _report(self, seconds: float) -> bool:
         """Log what blocks the loop; False when it is a debugger."""
@@ -132,15 +141,22 @@ class Watchdog:
         if any(str(frame.f_globals.get("__name__", "")).partition(".")[0] in DEBUGGERS for frame in stack):
             return False
         who, context = self._look(stack)
-        lines = traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in stack), limit=FRAMES)
-        lines.reverse()
-        where = "".join(lines.format()).rstrip()
         self._log.warn(
             f"the event loop has not turned for {seconds:.1f} s: {who} keeps it, and nothing else runs, not even "
-            f"heartbeats; give such work to an Offload dependency. It is at:\n{where}",
+            f"heartbeats; give such work to an Offload dependency. It is at:\n{_format(stack)}",
             context,
         )
         return True
+
+    def _report_late(self, stack: list[FrameType]) -> None:
+        """Log that this thread could not run either, and where the loop's thread is now that it can."""
+        who, context = self._look(stack)
+        self._log.warn(
+            f"the event loop has not turned for {self._late:.1f} s, nor did any other thread run: code in C kept the "
+            "interpreter to itself, or the machine is overloaded; give such code to an Offload dependency with "
+            f"processes. By now {who} is at:\n{_format(stack)}",
+            context,
+        )
 
     def _stack(self) -> list[FrameType]:
         """Give the frames of what runs in the loop's thread, the innermost first."""
@@ -149,3 +165,9 @@ class Watchdog:
             stack.append(frame)
             frame = frame.f_back
         return stack
+
+
+def _format(stack: list[FrameType]) -> str:
+    lines = traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in stack), limit=FRAMES)
+    lines.reverse()
+    return "".join(lines.format()).rstrip()

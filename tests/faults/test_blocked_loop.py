@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -57,24 +57,21 @@ def connections(rabbitmq: RabbitMQNode, rabbitmq_uri: str) -> Callable[[], list[
 
 @pytest.fixture
 def start(
-    connections: Callable[[], list[str]], rpc: Any, rabbitmq_uri: str, tmp_path: Path
-) -> Iterator[Callable[[Length], Process]]:
+    connections: Callable[[], list[str]], processes: list[Running], rpc: Any, rabbitmq_uri: str, tmp_path: Path
+) -> Callable[[Length], Process]:
     """Start the services of blocking_services.py."""
-    started: list[Running] = []
 
     def start(length: Length) -> Process:
         journal, others = tmp_path / "journal", set(connections())
         command = [sys.executable, "-m", "rpcservice", "run", str(SERVICES), "--broker", rabbitmq_uri]
         command += ["-d", f"HEARTBEAT={length.heartbeat}"]
         running = Running(command, env={**os.environ, "JOURNAL": str(journal)})
-        started.append(running)
+        processes.append(running)
         running.wait_for("Ctrl-C stops.")
         (own,) = set(connections()) - others
         return Process(running, journal, own)
 
-    yield start
-    for running in started:
-        running.close()
+    return start
 
 
 def call(rpc: Any, service: str, method: str, length: Length, *args: Any) -> Any:
@@ -89,17 +86,20 @@ def test_the_connection_is_rebuilt_and_all_goes_on(
     rpc: Any,
     rabbitmq: RabbitMQNode,
     rabbitmq_uri: str,
+    report: Callable[..., None],
     length: Length,
 ) -> None:
     process = start(length)
     blocking = call(rpc, "blocker", "block", length, length.blocked)
     (begin,) = wait_until(lambda: process.times("begin"), "the handler")
     process.running.wait_for(BLOCKED, 5)
-    assert monotonic() - begin < 2
+    logged = monotonic() - begin
+    assert logged < 2
     assert any("in never_yield" in line for line in process.running.err)
 
     pending = call(rpc, "steady", "ping", length)
     wait_until(lambda: process.connection not in connections(), "the end of the connection", 2 * length.heartbeat + 10)
+    lost = monotonic() - begin
     assert process.times("end") == []
 
     # At least once: the message was not acknowledged, so it came again, and the caller has the second answer.
@@ -110,25 +110,31 @@ def test_the_connection_is_rebuilt_and_all_goes_on(
     process.running.wait_for("the event loop turns again, after at least", 5)
     assert process.connection not in connections()
     wait_until(lambda: rabbitmq.queues(rabbitmq_uri)["rpc-blocker"]["messages"] == 0, "the last acknowledgement")
+    back = process.times("begin")[1] - process.times("end")[0]
+    report(blocked=length.blocked, logged_after=logged, connection_lost_after=lost, redelivered_after_the_end=back)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("method", ["block_thread", "block_process"])
 def test_the_same_work_offloaded_keeps_every_heartbeat(
-    start: Callable[[Length], Process], connections: Callable[[], list[str]], rpc: Any, length: Length, method: str
+    start: Callable[[Length], Process],
+    connections: Callable[[], list[str]],
+    rpc: Any,
+    report: Callable[..., None],
+    length: Length,
+    method: str,
 ) -> None:
     process = start(length)
     working = call(rpc, "blocker", method, length, length.blocked)
     wait_until(lambda: process.times("begin"), "the handler")
-    pings = 0
+    waits = []
     while not working.is_done():
         asked = monotonic()
         assert rpc["steady"].ping() == "pong"
-        assert monotonic() - asked < 1
-        pings += 1
+        waits.append(monotonic() - asked)
         green().sleep(0.2)
     assert working.result() == 1
-    assert pings > length.blocked
+    assert max(waits) < length.heartbeat
     assert len(process.times("begin")) == 1
     assert process.connection in connections()
-    assert not any(BLOCKED in line for line in process.running.err)
+    report(blocked=length.blocked, method=method, calls_meanwhile=len(waits), longest_call=max(waits))
