@@ -164,8 +164,10 @@ def test_without_any_handler_it_stands_on_standard_error(
     start: Start, collector: Collector, capfd: pytest.CaptureFixture[str]
 ) -> None:
     logging.getLogger(LOGGER).removeHandler(collector)
+    written: list[str] = []
     run(start(), lambda: block(1.2))
-    assert capfd.readouterr().err.count(BLOCKED) == 1
+    wait_until(lambda: written.append(capfd.readouterr().err) or "turns again" in "".join(written), "the last line")
+    assert "".join(written).count(BLOCKED) == 1
 
 
 def test_each_handler_gets_each_record_once(
