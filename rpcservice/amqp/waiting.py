@@ -97,7 +97,8 @@ def travelling(properties: Properties, headers: dict[str, Any]) -> Properties:
     """Give properties with which a message can be published again: by us, and to one queue.
 
     The broker checks ``user_id`` against our own login, would route by ``CC`` and ``BCC`` once more, and drops a
-    message that seems to go in circles by its ``x-death``. An expiration would end the wait early.
+    message that seems to go in circles by its ``x-death``. An expiration would end the wait early. One without an id
+    gets one, which it then keeps.
     """
     kept = {
         name: value
@@ -107,6 +108,8 @@ def travelling(properties: Properties, headers: dict[str, Any]) -> Properties:
     changed = {**properties, "headers": kept}
     changed.pop("user_id", None)
     changed.pop("expiration", None)
+    if not changed.get("message_id"):
+        changed["message_id"] = new_id()
     return changed
 
 
