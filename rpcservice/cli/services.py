@@ -22,14 +22,14 @@ def find_services(targets: Sequence[str]) -> list[type]:
         CommandError: There is no such module, file or class, or no service in it.
         DeclarationError: A module raises when it is imported.
     """
-    _search_here()
+    search_here()
     found: dict[type, None] = {}
     for target in targets:
         found.update(dict.fromkeys(_find(target)))
     return list(found)
 
 
-def _search_here() -> None:
+def search_here() -> None:
     """Have modules found in the current folder, as ``python -m`` does."""
     here = os.getcwd()
     if not {"", ".", here} & set(sys.path):

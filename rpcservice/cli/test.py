@@ -20,11 +20,16 @@ _QUIET = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarnin
 def test(ctx: click.Context, arguments: Sequence[str]) -> None:
     """Run pytest with the standard library patched, and exit with its code.
 
+    Modules are found in the current folder, as by "rpcservice run" and "python -m pytest".
+
     \b
     Example:
       rpcservice test tests/ -x
     """
     patch()
+    from rpcservice.cli.services import search_here
+
+    search_here()
     try:
         pytest = import_module("pytest")
     except ImportError as exc:

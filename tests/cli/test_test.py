@@ -20,6 +20,19 @@ def test_tests_run_in_a_patched_process(cli: Cli, folder: Path) -> None:
     assert "1 passed" in result.stdout
 
 
+def test_modules_are_found_in_the_current_folder(cli: Cli, folder: Path) -> None:
+    """As by ``rpcservice run``: a code base need not be installed to be tested.
+
+    Unlike ``python -m``, a script does not see to that itself, which is what PYTHONSAFEPATH stands for here.
+    """
+    (folder / "shop").mkdir()
+    (folder / "shop" / "__init__.py").write_text("")
+    (folder / "tests").mkdir()
+    (folder / "tests" / "test_it.py").write_text("import shop\ndef test_it():\n    assert shop.__file__\n")
+    result = cli("test", "-q", "-p", "no:cacheprovider", "tests", PYTHONWARNINGS="default", PYTHONSAFEPATH="1")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_the_exit_code_is_pytests(cli: Cli, folder: Path) -> None:
     (folder / "test_it.py").write_text("")
     assert cli("test", "-q", "-p", "no:cacheprovider", "test_it.py").returncode == 5
