@@ -79,7 +79,6 @@ class Policies:
 
     def _forget(self) -> None:
         self._pid = os.getpid()
-        self._guard = self._backend.guard()
         self._circuits: dict[tuple[Breaker, str], Circuit] = {}
         self._bulkheads: dict[str, Bulkhead] = {}
 
@@ -301,5 +300,8 @@ class Attempts:
         final = error if doubt is None or getattr(error, "maybe_executed", False) else doubt
         if self._made > 1 or final is not error:
             last = "" if final is error else f"; the last time: {error}"
-            final.add_note(f"{self._request.service_name} was tried {self._made} times{last}")
+            note = f"{self._request.service_name} was tried {self._made} times{last}"
+            # Callers that wait for the same connection may have the same error.
+            if note not in getattr(final, "__notes__", ()):
+                final.add_note(note)
         return final

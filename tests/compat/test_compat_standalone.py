@@ -210,6 +210,14 @@ def test_options_of_publishers_are_taken_or_passed_over(broker: dict[str, Any]) 
         ServiceRpcClient("echo", config=broker, sterilizer="json")
 
 
+def test_options_for_calls_without_an_answer_are_taken(broker: dict[str, Any]) -> None:
+    """nameko has none; ``retry``, which it has for publishing, is passed over."""
+    with ClusterRpcProxy(broker, fallback=lambda error, *args: [type(error).__name__, *args]) as cluster:
+        assert cluster.nobody.answers(1) == ["UnknownService", 1]
+    with ClusterRpcProxy(broker, max_in_flight=1) as cluster:
+        assert cluster.echo.say(1) == [1, {}]
+
+
 def test_another_broker_is_given_by_its_uri(broker: dict[str, Any]) -> None:
     """The configuration may name one that is not there."""
     with (

@@ -86,25 +86,27 @@ def in_greenlets(calls: list[Callable[[], Any]]) -> tuple[list[Any], list[Any]]:
     return outcomes, [green().spawn(make, call) for call in calls]
 
 
+PATIENTLY = Retry(max_attempts=4, initial=12, factor=1, jitter=0)
+"""By the second attempt the broker and the service are there again, on a machine that is busy with other tests."""
+AGAIN_AND_AGAIN = Retry(max_attempts=200, initial=0.2, factor=1, idempotent=True)
+"""An attempt may be sent when the broker is there and the service is not yet, and then it may be carried out late."""
+
+
 @pytest.mark.broker
-@pytest.mark.parametrize("idempotent", [False, True])
-def test_what_was_not_sent_is_carried_over_a_restart_of_the_broker(
-    bank: Any, rabbitmq_node: RabbitMQNode, idempotent: bool
-) -> None:
-    """Each attempt waits for the broker for its half second; they are no more than what was asked for."""
+@pytest.mark.parametrize("retry", [PATIENTLY, AGAIN_AND_AGAIN], ids=["not sent", "idempotent"])
+def test_calls_are_carried_over_a_restart_of_the_broker(bank: Any, rabbitmq_node: RabbitMQNode, retry: Retry) -> None:
+    """The first attempts of all wait for the broker for a second, which is no more than was asked for."""
     rabbitmq_node.stop()
-    say = bank.say.with_options(
-        timeout=0.5, retry=Retry(max_attempts=200, initial=0.2, factor=1, idempotent=idempotent)
-    )
-    patient, tasks = in_greenlets([lambda number=number: say(number) for number in range(CALLERS)])
-    once = bank.say.with_options(timeout=0.5)
-    with pytest.raises(ConnectionLost) as caught:
-        once(1)
-    assert caught.value.maybe_executed is False
+    say = bank.say.with_options(timeout=1, retry=retry)
+    outcomes, tasks = in_greenlets([lambda number=number: say(number) for number in range(CALLERS)])
     started = say.call_async("started")
+    with pytest.raises(ConnectionLost) as caught:
+        bank.say.with_options(timeout=1)(1)
+    assert caught.value.maybe_executed is False
+    assert outcomes == []
     rabbitmq_node.start()
     assert all(task.wait(60) for task in tasks)
-    assert sorted(patient, key=str) == sorted(range(CALLERS), key=str)
+    assert sorted(outcomes, key=str) == sorted(range(CALLERS), key=str)
     assert started.result(60) == "started"
 
 
