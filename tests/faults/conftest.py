@@ -12,6 +12,7 @@ from command_process import Running
 from ledger import Ledger
 
 HERE = Path(__file__).parent
+LINES_SHOWN = 100
 REPORT = "FAULTS_REPORT"
 """The environment variable that names the file for the figures, one JSON object a line."""
 
@@ -31,6 +32,8 @@ def processes() -> Iterator[list[Running]]:
     yield started
     for running in started:
         running.close()
+        # For who looks into a test that has failed.
+        print(*running.err[-LINES_SHOWN:], sep="\n")
 
 
 @pytest.fixture

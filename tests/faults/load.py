@@ -1,12 +1,16 @@
 """A program of threads that sends events and makes calls until SIGTERM, and notes in a ledger what was acknowledged.
 
-``python load.py URI LEDGER EVENTS_A_SECOND CALLERS [EVENT_TYPE]``; it ends when all that it has begun has ended.
+``python load.py URI LEDGER EVENTS_A_SECOND CALLERS EVENT_TYPE SETTINGS``, the settings as JSON; it ends when all that
+it has begun has ended.
 """
 
+import json
+import logging
 import signal
 import sys
 import threading
 from itertools import count
+from typing import Any
 
 from ledger import Ledger
 
@@ -17,10 +21,13 @@ CALL_PAUSE = 0.05
 
 
 class Load:
-    def __init__(self, uri: str, ledger: Ledger, rate: float, callers: int, event_type: str) -> None:
-        config = {"AMQP_URI": uri, "HEARTBEAT": 5}
-        self.dispatch = event_dispatcher(config)
-        self.client = ClusterRpcClient(config, timeout=20)
+    def __init__(
+        self, uri: str, ledger: Ledger, rate: float, callers: int, event_type: str, settings: dict[str, Any]
+    ) -> None:
+        config = {"AMQP_URI": uri, "HEARTBEAT": 5, "rpc_timeout": 20, **settings}
+        # Mandatory: an event that no queue takes is not acknowledged to its sender.
+        self.dispatch = event_dispatcher(config, mandatory=True)
+        self.client = ClusterRpcClient(config)
         self.ledger = ledger
         self.event_type = event_type
         self.stopped = threading.Event()
@@ -71,10 +78,7 @@ class Load:
 
 
 if __name__ == "__main__":
+    logging.basicConfig()
     Load(
-        sys.argv[1],
-        Ledger(sys.argv[2]),
-        float(sys.argv[3]),
-        int(sys.argv[4]),
-        sys.argv[5] if len(sys.argv) > 5 else "happened",
+        sys.argv[1], Ledger(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), sys.argv[5], json.loads(sys.argv[6])
     ).run()

@@ -1,15 +1,13 @@
 """Scenario 1: the broker is killed and started again, five times, under events and calls."""
 
-import signal
-from collections import Counter
 from collections.abc import Callable
 from time import sleep
 from typing import Any
 
 import pytest
+from accounts import settle
 from command_process import Running
 from ledger import Ledger
-from waiting import wait_until
 
 from rpcservice.testing import RabbitMQNode
 
@@ -38,27 +36,7 @@ def test_what_was_acknowledged_is_handled_however_often_the_broker_is_killed(
         rabbitmq_node.kill()
         rabbitmq_node.start()
     sleep(BETWEEN)
-    load.process.send_signal(signal.SIGTERM)
-    load.wait_for("all has ended", timeout=120)
-    assert load.wait() == 0
-
-    acknowledged = ledger.read("acknowledged")
-    wait_until(lambda: not acknowledged.keys() - ledger.read("handled").keys(), "the last of them", timeout=120)
-    handled, sent = ledger.read("handled"), ledger.read("sent")
-    answered, asked = ledger.read("answered"), ledger.read("asked")
-    ended = {line.split()[0] for line in ledger.read("ended")}
-    assert len(acknowledged) > KILLS * BETWEEN * rate / 2
-    assert not handled.keys() - sent.keys()
-    assert answered.keys() | ended == asked.keys()
-    assert not answered.keys() - ledger.read("called").keys()
+    accounts = settle(load, ledger)
+    assert len(accounts.acknowledged) > KILLS * BETWEEN * rate / 2
     assert rpc_to(rabbitmq_node.uri).counted.call("afterwards") == "afterwards"
-    report(
-        sent=len(sent),
-        acknowledged=len(acknowledged),
-        handled=len(handled),
-        twice=sum(handled.values()) - len(handled),
-        calls=len(asked),
-        answered=len(answered),
-        failed=len(ended),
-        why=Counter(line.split()[1] for kind in ("ended", "unsent") for line in ledger.read(kind)),
-    )
+    report(**accounts.figures)
