@@ -1,13 +1,14 @@
 """Database, the dependency that gives each worker a session of SQLAlchemy in a transaction of its own."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.dependency import DependencyProvider
 from rpcservice.errors import ConfigError
-from rpcservice.reliability.engines import Engine, full_url
-from rpcservice.reliability.sql import Session
+
+if TYPE_CHECKING:
+    from rpcservice.reliability.sql import Session
 
 DEFAULT = "default"
 
@@ -35,7 +36,11 @@ class Database(DependencyProvider):
 
         Raises:
             ConfigError: There is none of that name.
+            MissingExtra: SQLAlchemy, or the driver, is not installed.
         """
+        # Not before a service uses it: the package may be imported without the extra.
+        from rpcservice.reliability.engines import Engine, full_url
+
         host = self.bound_to
         url = self._url if self._url is not None else host.config.databases.get(self._name)
         if url is None:
@@ -47,9 +52,9 @@ class Database(DependencyProvider):
         self._engine = host.resource(Engine, self.database_url)
         self._sessions: WeakKeyDictionary[WorkerContext, Session] = WeakKeyDictionary()
 
-    def get_dependency(self, ctx: WorkerContext) -> Session:
+    def get_dependency(self, ctx: WorkerContext) -> "Session":
         """Give the worker its session."""
-        session = self._sessions[ctx] = Session(self._engine.engine, **self._session_options)
+        session = self._sessions[ctx] = self._engine.session(**self._session_options)
         return session
 
     def connection(self, ctx: WorkerContext) -> Any:

@@ -10,12 +10,13 @@ from typing import Any
 from rpcservice.concurrency import Backend, Event
 from rpcservice.core.resource import Resource
 from rpcservice.errors import ConfigError, MissingExtra
-from rpcservice.reliability.sql import event, make_url, sqlalchemy
+from rpcservice.reliability.sql import Session, event, make_url, sqlalchemy
 
 SQLITE_TIMEOUT = 30.0
 """Seconds that a transaction waits for the one that another worker or another process has in a SQLite database."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 _TURN = "rpcservice_turn"
+_BEGIN = "BEGIN IMMEDIATE"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 
 _log = logging.getLogger(__name__)
@@ -79,13 +80,20 @@ class Engine(Resource):
         if self.engine.dialect.name == "sqlite":
             prepare_sqlite(self.engine, self.backend)
 
+    def session(self, **options: Any) -> Session:
+        """Make a session, which takes a connection when it is first used."""
+        return Session(self.engine, **options)
+
+    def start(self) -> None:
+        """Say so where the driver does not do what services need."""
+        if self.engine.dialect.driver == "psycopg" and self.backend.name == "eventlet":
+            _log.warning("psycopg blocks all workers while one waits for its database; use postgresql+psycopg2://")
+
     def stop(self) -> None:
-        """Close the connections."""
+        """Close the connections that are not in use."""
         self.engine.dispose()
 
-    def kill(self) -> None:
-        """Forget the connections, some of which are still in use."""
-        self.engine.dispose(close=False)
+    kill = stop
 
 
 class Turns:
@@ -135,19 +143,21 @@ def prepare_sqlite(engine: Any, backend: Backend) -> None:
     def connect(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, and not by the driver
         connection.execute("PRAGMA busy_timeout = 0")
-        _wait_for_lock(lambda: connection.execute("PRAGMA journal_mode = WAL"), backend, monotonic() + SQLITE_TIMEOUT)
+        _execute(connection, "PRAGMA journal_mode = WAL", backend, monotonic() + SQLITE_TIMEOUT)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
         deadline = monotonic() + SQLITE_TIMEOUT
         if not turns.take(SQLITE_TIMEOUT):
-            raise sqlite3.OperationalError(
-                f"another worker has had a transaction in this SQLite database for {SQLITE_TIMEOUT:g} s; "
-                "does it wait for this one, or for something slow?"
+            raise _error(
+                _BEGIN,
+                sqlite3.OperationalError(
+                    f"another worker has had a transaction in this SQLite database for {SQLITE_TIMEOUT:g} s; "
+                    "does it wait for this one, or for something slow?"
+                ),
             )
         connection.info[_TURN] = True
-        raw = connection.connection.dbapi_connection
-        _wait_for_lock(lambda: raw.execute("BEGIN IMMEDIATE"), backend, deadline)
+        _execute(connection.connection.dbapi_connection, _BEGIN, backend, deadline)
 
     @event.listens_for(engine, "checkin")
     def checkin(connection: Any, record: Any) -> None:
@@ -158,18 +168,22 @@ def prepare_sqlite(engine: Any, backend: Backend) -> None:
             turns.give_back()
 
 
-def _wait_for_lock(execute: Any, backend: Backend, deadline: float) -> None:
-    """Try a statement again while another process has the database."""
+def _execute(connection: Any, statement: str, backend: Backend, deadline: float) -> None:
+    """Execute a statement, again and again while another process has the database."""
     pause = _FIRST_PAUSE
     while True:
         try:
-            execute()
+            connection.execute(statement)
             return
         except sqlite3.OperationalError as exc:
-            if (
-                exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                or monotonic() > deadline
-            ):
-                raise
+            is_busy = exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not is_busy or monotonic() > deadline:
+                raise _error(statement, exc) from exc
         backend.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _error(statement: str, cause: Exception) -> Exception:
+    """Give the error of SQLAlchemy for one of SQLite."""
+    error: Exception = sqlalchemy.exc.OperationalError(statement, None, cause)
+    return error

@@ -1,6 +1,8 @@
 """Database: a session for each worker, whose transaction ends as the call does."""
 
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -8,9 +10,9 @@ import sqlalchemy
 from sqlalchemy import text
 from waiting import wait_until
 
-from rpcservice import ConfigError, Database, DependencyProvider, ServiceContainer
+from rpcservice import ConfigError, ContainerBeingKilled, Database, DependencyProvider, ServiceContainer
 from rpcservice.concurrency import green
-from rpcservice.reliability.engines import Engine, full_url, identity
+from rpcservice.reliability.engines import Engine, Turns, full_url, identity
 from rpcservice.testing import dummy, entrypoint_hook
 
 Run = Callable[..., Any]
@@ -224,3 +226,115 @@ def test_options_are_those_of_a_session(container_factory: Callable[..., Service
 )
 def test_databases_are_the_same_by_host_port_and_name(one: str, other: str, is_same: bool) -> None:
     assert (identity(full_url(one, "")) == identity(full_url(other, ""))) is is_same
+
+
+# SQLite, which has one writer at a time
+
+
+@pytest.fixture
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have transactions wait for another one for a moment only."""
+    monkeypatch.setattr("rpcservice.reliability.engines.SQLITE_TIMEOUT", 0.2)
+
+
+@pytest.fixture
+def sqlite_shop(container_factory: Callable[..., ServiceContainer], sqlite_url: str) -> Iterator[Run]:
+    container = container_factory(Shop, {"databases": {"default": sqlite_url}})
+    container.start()
+
+    def run(function: Callable[[Any], Any]) -> Any:
+        with entrypoint_hook(container, "run") as hook:
+            return hook(function)
+
+    run(lambda session: session.execute(text("CREATE TABLE sales (id INTEGER PRIMARY KEY, what TEXT)")))
+    yield run
+
+
+def test_a_worker_that_waits_too_long_for_another_fails(sqlite_shop: Run, short_patience: None) -> None:
+    opened, gate = green().event(), green().event()
+
+    def hold(session: Any) -> None:
+        sell(1)(session)
+        opened.set()
+        gate.wait(20)
+
+    holding = green().spawn(sqlite_shop, hold)
+    assert opened.wait(10)
+    with pytest.raises(sqlalchemy.exc.OperationalError, match="another worker has had a transaction"):
+        sqlite_shop(sell(2))
+    gate.set()
+    assert holding.wait(10)
+    sqlite_shop(sell(3))
+    assert sqlite_shop(count) == 2
+
+
+def test_a_worker_waits_for_another_process(sqlite_shop: Run, sqlite_url: str) -> None:
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    done: list[Any] = []
+    green().spawn(lambda: done.append(sqlite_shop(sell(1))))
+    green().sleep(0.2)
+    assert done == []
+    other.execute("COMMIT")
+    wait_until(lambda: done)
+    other.close()
+
+
+def test_a_worker_that_waits_too_long_for_another_process_fails(
+    sqlite_shop: Run, sqlite_url: str, short_patience: None
+) -> None:
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlalchemy.exc.OperationalError, match="database is locked"):
+        sqlite_shop(sell(1))
+    other.execute("COMMIT")
+    sqlite_shop(sell(1))
+    assert sqlite_shop(count) == 1
+    other.close()
+
+
+def test_a_killed_worker_leaves_the_database_to_others(
+    container_factory: Callable[..., ServiceContainer], sqlite_url: str, sqlite_shop: Run
+) -> None:
+    container = container_factory(Shop, {"databases": {"default": sqlite_url}})
+    container.start()
+    opened = green().event()
+
+    def hold(session: Any) -> None:
+        sell(1)(session)
+        opened.set()
+        green().event().wait(20)
+
+    with entrypoint_hook(container, "run") as hook:
+        green().spawn(_quietly, hook, hold)
+        assert opened.wait(10)
+        container.kill()
+    sqlite_shop(sell(1))
+    assert sqlite_shop(count) == 1
+
+
+def _quietly(call: Callable[..., Any], *args: Any) -> None:
+    with suppress(ContainerBeingKilled):
+        call(*args)
+
+
+def test_turns_are_taken_in_order_and_none_is_lost() -> None:
+    turns, backend = Turns(green()), green()
+    order: list[int] = []
+    assert turns.take(1)
+
+    def work(number: int) -> None:
+        if turns.take(0.05 if number == 1 else 10):
+            order.append(number)
+            backend.sleep(0.01)
+            turns.give_back()
+
+    tasks = [backend.spawn(work, number) for number in range(4)]
+    backend.sleep(0.1)
+    killed = backend.spawn(work, 9)
+    backend.sleep(0.01)
+    killed.kill()
+    turns.give_back()
+    assert all(task.wait(10) for task in tasks)
+    assert order == [0, 2, 3]
+    assert turns.take(0)
