@@ -13,6 +13,9 @@ from rpcservice.amqp.link import LinkChannel
 from rpcservice.concurrency import Event, green
 from rpcservice.core.context import WorkerContext
 
+COMES_AGAIN = "its message has come again and is not run a second time here"
+"""What the log says when a delivery is given to the worker that has it already."""
+
 
 class Echo:
     """Answers, and can be made to wait before it does."""
