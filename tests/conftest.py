@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester", "taking_turns", "security_canary"]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long scenarios to who asks for them: ``pytest -m faults``."""
+    if "faults" in config.option.markexpr:
+        return
+    long = [item for item in items if item.get_closest_marker("faults") is not None]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _coverage_of_real_threads() -> None:
     """coverage follows threads of the patched module alone, which are greenlets."""
