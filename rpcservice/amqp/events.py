@@ -88,7 +88,7 @@ class EventHandler(MessageHandler):
             )
         # Its own queue has a name only when the service is known.
         super().__init__(Queue(), requeue_on_error, **options)
-        if handler_type == BROADCAST and self.idempotent is not None:
+        if handler_type == BROADCAST and self.method_idempotent is not None:
             raise DeclarationError(
                 "a BROADCAST handler runs on every instance, and one that is idempotent on one alone; leave idempotent "
                 "out, or give another handler_type"

@@ -76,6 +76,7 @@ class MessageHandler(Entrypoint):
     """
 
     queue: Any
+    method_idempotent: Any = None
 
     def __init__(self, queue: Any, requeue_on_error: bool = False, **options: Any) -> None:
         self._consuming = {name: options.pop(name) for name in _OWN & set(options)}
@@ -87,7 +88,7 @@ class MessageHandler(Entrypoint):
         super().__init__(**options)
         self.queue = self._checked(queue)
         self.requeue_on_error = requeue_on_error
-        self.idempotent = check_idempotent(self._consuming.get("idempotent"))
+        self.method_idempotent = check_idempotent(self._consuming.get("idempotent"))
         self._retry = as_retry(self._consuming.get("retry"))
         self._keeps_dead_letters = keeps_dead_letters(self._consuming.get("dead_letter"), self._retry)
         if requeue_on_error and (self._retry or self._keeps_dead_letters):
@@ -126,8 +127,8 @@ class MessageHandler(Entrypoint):
                 "neither tried again nor kept with the dead letters; leave no_ack, or retry and dead_letter, out"
             )
         self._decode = host.resource(Codecs).decoder(given.get("accept")).decode
-        if self.idempotent is not None:
-            self.once = Once(self, self.idempotent)
+        if self.method_idempotent is not None:
+            self.method_once = Once(self, self.method_idempotent)
         key = connection_key(host.config, **{name: given[name] for name in _OF_CONNECTIONS & set(given)})
         self._failures = Failures(self, key, self._retry, self._keeps_dead_letters)
         if not self._no_ack:

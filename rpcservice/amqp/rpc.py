@@ -56,6 +56,9 @@ class RpcConsumer(Resource):
         entrypoint.method_failures = Failures(
             entrypoint, connection_key(self.config), entrypoint.method_retry, entrypoint.method_dead_letters
         )
+        if entrypoint.method_idempotent is not None:
+            dump, load = self._codecs.dump_named, self._codecs.load_named
+            entrypoint.method_once = Once(entrypoint, entrypoint.method_idempotent, dump, load)
         self.resources.get(LongWork).add(entrypoint)
         if self._host is None:
             self._host = host = entrypoint.bound_to
@@ -184,12 +187,13 @@ class Rpc(Entrypoint):
     """What becomes of requests that could not be carried out; set when the entrypoint joins the request queue."""
     method_retry: Retry | None = None
     method_dead_letters = False
+    method_idempotent: Any = None
 
     def __init__(
         self, *, retry: Any = None, dead_letter: bool = False, idempotent: Any = False, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.idempotent = check_idempotent(idempotent)
+        self.method_idempotent = check_idempotent(idempotent)
         self.method_retry = as_retry(retry)
         self.method_dead_letters = keeps_dead_letters(dead_letter, None)
 
@@ -197,9 +201,6 @@ class Rpc(Entrypoint):
         """Join the service's request queue."""
         self._consumer = self.bound_to.resource(RpcConsumer, self.bound_to.service_name)
         self._consumer.add(self)
-        if self.idempotent is not None:
-            codecs = self.bound_to.resource(Codecs)
-            self.once = Once(self, self.idempotent, codecs.dump_named, codecs.load_named)
 
     def start(self) -> None:
         """Take requests in."""

@@ -12,7 +12,7 @@ from rpcservice.core.dependency import DependencyProvider
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.extension import Extension, SharedExtension
 from rpcservice.core.lifecycle import start_containers, stop_containers
-from rpcservice.core.once import ONCE_STAGES, OnceStages
+from rpcservice.core.once import ONCE_STAGES, OnceOrder, OnceStages
 from rpcservice.core.pool import WorkerPool
 from rpcservice.core.resource import Resource, Resources
 from rpcservice.core.service import method_signature, positional_range, read_service
@@ -41,8 +41,8 @@ class ServiceContainer:
 
     stages: Sequence[Stage] = DEFAULT_STAGES
     """What a worker does with a call, in this order; a subclass may have its own."""
-    once_stages: Sequence[Stage] = ONCE_STAGES
-    """The same for calls that are idempotent; the one before ``settle`` commits."""
+    once_stages: OnceOrder = ONCE_STAGES
+    """The same for calls that are idempotent."""
     plan_cls: type[WorkerPlan] = WorkerPlan
     """What knows the hooks of the dependencies."""
 
@@ -110,9 +110,9 @@ class ServiceContainer:
     def make_run(self) -> Callable[[WorkerContext], object]:
         """Give what takes a context through the worker's stages, with the around-hooks about it."""
         plan = self.plan_cls(self.service_cls, self.dependencies, self.stages)
-        once = next((entrypoint.once for entrypoint in self.entrypoints if entrypoint.once is not None), None)
-        if once is not None:
-            OnceStages(plan, self.once_stages, self.dependencies, once.claims)
+        onces = [entrypoint.method_once for entrypoint in self.entrypoints if entrypoint.method_once is not None]
+        if onces:
+            OnceStages(plan, self.once_stages, self.dependencies, onces[0].claims)
         return self.around("worker", partial(choose_run(), plan))
 
     def _run_first(self, ctx: WorkerContext) -> object:

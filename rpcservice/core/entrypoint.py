@@ -48,7 +48,7 @@ class Entrypoint(Extension):
     method_seconds: float | None = None
     method_positional: tuple[int, int] | None = None
     """With how many positional arguments alone the method can be called, at least and at most."""
-    once: "Once | None" = None
+    method_once: "Once | None" = None
     """That the method runs once for each key; set in ``setup`` by entrypoints that are idempotent."""
 
     def __init__(

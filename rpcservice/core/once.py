@@ -2,21 +2,19 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.dependency import DependencyProvider
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.idempotency import Claim, Claims, KeyFunction, Transactions, make_key
 from rpcservice.core.worker import (
-    ANSWERS,
     Stage,
     WorkerPlan,
     begin,
     call,
     encode,
     ends_worker,
-    fail,
     hand_result,
     inject,
     record,
@@ -26,9 +24,17 @@ from rpcservice.core.worker import (
 )
 from rpcservice.errors import MessageTooLarge, Requeue
 
-ONCE_STAGES: tuple[Stage, ...] = (inject, set_up, call, encode, hand_result, settle, tear_down)
-"""The stages of an idempotent call. Its outcome is kept before the one that commits, in that transaction, or after it;
-and always before the message is settled."""
+
+class OnceOrder(NamedTuple):
+    """The stages of an idempotent call; its outcome is kept in the transaction that is committed, or right after it."""
+
+    run: tuple[Stage, ...]
+    commit: tuple[Stage, ...]
+    answer: tuple[Stage, ...]
+
+
+ONCE_STAGES = OnceOrder((inject, set_up, call, encode), (hand_result,), (settle, tear_down))
+
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +110,7 @@ class OnceStages:
 
     Args:
         plan: The container's plan.
-        stages: What an idempotent call is taken through; the one before ``settle`` commits.
+        stages: What an idempotent call is taken through.
         dependencies: The providers, one of which may have the transaction in which outcomes are kept.
         claims: The claims of the process.
     """
@@ -112,12 +118,11 @@ class OnceStages:
     def __init__(
         self,
         plan: WorkerPlan,
-        stages: Sequence[Stage],
+        stages: OnceOrder,
         dependencies: Sequence[DependencyProvider],
         claims: Claims,
     ) -> None:
-        at = list(stages).index(settle)
-        self._stages = (*stages[: at - 1], self._note, stages[at - 1], self._keep, *stages[at:])
+        self._stages = (*stages.run, self._note, *stages.commit, self._keep, *stages.answer)
         self._runs: dict[WorkerContext, _Run] = {}
         self._claims = claims
         self._transactions = _find_transactions(claims, dependencies)
@@ -126,8 +131,8 @@ class OnceStages:
 
     def begin(self, plan: WorkerPlan, ctx: WorkerContext) -> tuple[Stage, ...]:
         """Give the stages of a call: all, or only those that answer it where its outcome is known, or none."""
-        stages, once = begin(plan, ctx), ctx.entrypoint.once
-        if once is None or stages is ANSWERS:
+        stages, once = begin(plan, ctx), ctx.entrypoint.method_once
+        if once is None or stages is plan.answers:
             return stages
         try:
             found = once.claim(ctx)
@@ -142,7 +147,7 @@ class OnceStages:
             if ends_worker(ctx, exc):
                 raise
             record(ctx, exc)
-        return ANSWERS
+        return plan.answers
 
     def _note(self, plan: WorkerPlan, ctx: WorkerContext) -> None:
         """Encode the result, and write it into the transaction that is about to be committed, where there is one."""
@@ -158,7 +163,7 @@ class OnceStages:
         except BaseException as exc:
             if ends_worker(ctx, exc):
                 raise
-            fail(ctx, exc)
+            plan.fail(ctx, exc)
 
     def _keep(self, plan: WorkerPlan, ctx: WorkerContext) -> None:
         """Keep the outcome of a success, and let another attempt run what has failed."""

@@ -28,6 +28,8 @@ class WorkerPlan:
         self.results = _hooks(dependencies, "worker_result")
         self.teardowns = _hooks(dependencies, "worker_teardown")
         self.begin: Begin = begin
+        self.answers = ANSWERS
+        self.fail: Callable[[WorkerContext, BaseException], None] = fail
 
 
 Stage = Callable[[WorkerPlan, WorkerContext], None]
@@ -118,7 +120,7 @@ def begin(plan: WorkerPlan, ctx: WorkerContext) -> tuple[Stage, ...]:
     if refusal is None:
         return plan.stages
     record(ctx, refusal)
-    return ANSWERS
+    return plan.answers
 
 
 def run_worker(plan: WorkerPlan, ctx: WorkerContext) -> None:

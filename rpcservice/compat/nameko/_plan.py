@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rpcservice.compat.nameko._stages import handle_result
 from rpcservice.core.dependency import DependencyProvider
-from rpcservice.core.worker import Stage, WorkerPlan
+from rpcservice.core.worker import Stage, WorkerPlan, record
 
 
 class LatePlan(WorkerPlan):
@@ -14,6 +15,9 @@ class LatePlan(WorkerPlan):
         super().__init__(cls, dependencies, stages)
         self.injections = [(provider.attr_name, _late(provider, "get_dependency")) for provider in dependencies]
         self.setups = [_late(provider, "worker_setup") for provider in dependencies]
+        # Entrypoints encode an outcome when they send it, and not before.
+        self.answers = (handle_result,)
+        self.fail = record
         self.teardowns = [_late(provider, "worker_teardown") for provider in dependencies]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rpcservice.compat.nameko._threads import Event
 from rpcservice.compat.nameko.extensions import DependencyProvider
 from rpcservice.core import context, worker
+from rpcservice.core.once import OnceOrder
 from rpcservice.core.worker import Stage, WorkerPlan
 
 HandleResult = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -87,7 +88,7 @@ def commit(plan: WorkerPlan, ctx: Any) -> None:
         except BaseException as exc:
             if worker.ends_worker(ctx, exc):
                 raise
-            worker.fail(ctx, exc)
+            worker.record(ctx, exc)
 
 
 def tear_down(plan: WorkerPlan, ctx: Any) -> None:
@@ -97,7 +98,7 @@ def tear_down(plan: WorkerPlan, ctx: Any) -> None:
 
 
 STAGES: tuple[Stage, ...] = (worker.inject, set_up, worker.call, handle_result, hand_result, tear_down)
-ONCE_STAGES: tuple[Stage, ...] = (worker.inject, set_up, worker.call, worker.encode, commit, worker.settle, tear_down)
+ONCE_STAGES = OnceOrder((worker.inject, set_up, worker.call), (commit,), (handle_result, tear_down))
 """Of calls that are idempotent, which nameko has not: they commit before they answer, as elsewhere."""
 
 _TOLD: dict[Stage, tuple[str, str | None]] = {

@@ -135,7 +135,7 @@ class ServiceContainer(container.ServiceContainer):
     """
 
     stages: Sequence[Stage] = STAGES
-    once_stages: Sequence[Stage] = ONCE_STAGES
+    once_stages = ONCE_STAGES
     plan_cls = LatePlan
     hosts_nameko = True
     """Whether extensions that are written for nameko may be bound to it."""
