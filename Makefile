@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint docs bench audit test-all rabbitmq chromium redis postgresql clean
+.PHONY: help run test faults lint docs bench audit test-all rabbitmq chromium redis postgresql clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
@@ -50,6 +50,12 @@ test: $(VENV)/.installed-dev rabbitmq chromium redis postgresql ## Run all tests
 	@$(BIN)/python -m coverage run tests/in_parallel.py $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report > .coverage-report || { cat .coverage-report; exit 1; }
+
+# What is left of a run that was broken off would be counted again.
+faults: $(VENV)/.installed-dev rabbitmq ## Kill brokers, services and networks under load, and count; takes some 20 minutes
+	@rm -f .faults-report
+	@FAULTS_REPORT=$(CURDIR)/.faults-report $(BIN)/python -m pytest -q -m faults tests/faults $(PYTEST_ARGS); \
+		code=$$?; $(BIN)/python tests/faults/figures.py .faults-report; exit $$code
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .
