@@ -388,6 +388,15 @@ def test_a_killed_worker_gives_its_claim_up(start: Start, wire: Any, broker: str
     wait_until(lambda: store._claims == {})
 
 
+def test_a_method_that_runs_for_too_long_gives_its_claim_up(start: Start, wire: Any, broker: str) -> None:
+    runs = Runs()
+    runs.gate.clear()
+    start(shop(runs, time_limit=0.1))
+    assert buy(wire, "m-1")["error"]["exc_type"] == "WorkerTimeout"
+    runs.gate.set()
+    assert buy(wire, "m-1")["result"]["run"] == 2
+
+
 def test_long_work_keeps_its_claim(start: Start, wire: Any, broker: str) -> None:
     runs = Runs()
     runs.gate.clear()
