@@ -18,6 +18,7 @@ from rpcservice import (
     Requeue,
     Retry,
     ServiceContainer,
+    ServiceRpc,
     WorkerContext,
     consume,
     event_handler,
@@ -27,6 +28,7 @@ from rpcservice import (
 from rpcservice.concurrency import green
 from rpcservice.core.idempotency import Claims
 from rpcservice.core.runner import ServiceRunner
+from rpcservice.testing import dummy, entrypoint_hook
 
 Start = Callable[..., ServiceRunner]
 
@@ -407,6 +409,25 @@ def test_long_work_keeps_its_claim(start: Start, wire: Any, broker: str) -> None
     _, expires = store._claims["shop:bill:m-1"]
     wait_until(lambda: store._claims["shop:bill:m-1"][1] > expires + 0.3)
     runs.gate.set()
+
+
+def test_a_caller_that_sends_again_gets_the_result_of_the_first(start: Start, broker: str) -> None:
+    runs = Runs()
+    runs.gate.clear()
+
+    class Caller:
+        name = "caller"
+        shop = ServiceRpc("shop", timeout=0.3, retry=Retry(max_attempts=9, initial=0.05, idempotent=True))
+
+        @dummy
+        def buy(self) -> Any:
+            return self.shop.buy("tea")
+
+    runner = start(shop(runs), Caller)
+    green().spawn(lambda: (wait_until(lambda: len(runs) == 1), green().sleep(0.5), runs.gate.set()))
+    with entrypoint_hook(runner.containers["caller"], "buy") as hook:
+        assert hook() == {"run": 1, "of": "tea"}
+    assert len(runs) == 1
 
 
 def test_other_methods_of_the_service_are_as_ever(start: Start, wire: Any, broker: str) -> None:
