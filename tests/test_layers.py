@@ -56,6 +56,7 @@ ALLOWED_IN = {
     "eventlet": (
         "concurrency.greenlets",
         "web.server",
+        "web.stream",
         "cli.run",
         "cli.backdoor_server",
         "testing.patch",

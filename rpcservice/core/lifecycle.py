@@ -49,24 +49,29 @@ def stop_containers(containers: "Sequence[ServiceContainer]", resources: Resourc
     """
     containers = [container for container in containers if not container.is_stopping]
     if containers:
-        _stop_services(containers)
+        _stop_services(containers, resources)
     if resources is not None:
         _attempt(resources.stop, "resources")
     for container in containers:
         container.mark_ended()
 
 
-def _stop_services(containers: "Sequence[ServiceContainer]") -> None:
+def _stop_services(containers: "Sequence[ServiceContainer]", resources: Resources | None) -> None:
     deadline = monotonic() + max(container.config.shutdown_timeout for container in containers)
     for container in containers:
         _log.debug("stopping %s", container)
         container.is_stopping = True
         container.stop_deadline = deadline
     _stop_phase(containers, "source")
+    if resources is not None:
+        # Between the two: what has been sent to this process before it could tell is taken yet.
+        _attempt(lambda: resources.drain(deadline), "resources")
+    _refuse(containers, "source")
     remaining = {container: container.pool.unfinished() for container in containers}
     for container, contexts in remaining.items():
         container.pool.wait_for(contexts, deadline)
     _stop_phase(containers, "serving")
+    _refuse(containers, "serving")
     for container in containers:
         if not container.pool.wait_for(None, deadline):
             _log.warning("service %s: unfinished calls are given back", container.service_name)
@@ -78,6 +83,10 @@ def _stop_services(containers: "Sequence[ServiceContainer]") -> None:
 def _stop_phase(containers: "Sequence[ServiceContainer]", phase: str) -> None:
     for container in containers:
         _each(container, [entry for entry in container.entrypoints if entry.stop_phase == phase], "stop")
+
+
+def _refuse(containers: "Sequence[ServiceContainer]", phase: str) -> None:
+    for container in containers:
         container.pool.refuse(phase)
 
 

@@ -33,6 +33,12 @@ class Resource:
     def serve(self) -> None:
         """Called when every service is up."""
 
+    def drain(self, deadline: float) -> None:
+        """Called when the entrypoints that bring work have stopped: take what clients have sent before they knew.
+
+        It may wait a moment, at most until ``deadline`` on the monotonic clock.
+        """
+
     def stop(self) -> None:
         """Called when all services have stopped."""
 
@@ -90,6 +96,11 @@ class Resources:
         """Tell all that every service is up."""
         for resource in self._ordered:
             resource.serve()
+
+    def drain(self, deadline: float) -> None:
+        """Have all take what is on its way to them."""
+        for resource in self._ordered:
+            resource.drain(deadline)
 
     def stop(self) -> None:
         """Stop all, once, each before what it stands on; an error in one does not keep the others running."""

@@ -13,12 +13,17 @@ from rpcservice.config import Settings
 from rpcservice.web.answer import Answer, Parts, answer_from_error
 from rpcservice.web.parser import ChunkedBody, Head, find_head_end, parse_head
 from rpcservice.web.request import WebRequest
+from rpcservice.web.stream import Stream
 
 _log = logging.getLogger(__name__)
 _access_log = logging.getLogger("rpcservice.web.access")
 
 NEVER = float("inf")
 _LINGER = 2.0
+FAREWELL = 0.5
+"""Seconds in which a client that is about to go on may learn from an answer that its connection ends."""
+RESTED = 1.0
+"""Seconds of idleness after which a client is not about to go on."""
 _PIECE = 64 * 1024
 
 Responder = Callable[[WebRequest], Answer]
@@ -26,45 +31,6 @@ Responder = Callable[[WebRequest], Answer]
 
 class ClientGone(Exception):
     """Raised when the client does not take its answer any more; no OSError, for a streaming method may raise that."""
-
-
-class Stream(Protocol):
-    """What a connection needs of its socket."""
-
-    peer: tuple[Any, ...]
-    local: tuple[Any, ...]
-
-    def recv(self) -> bytes:
-        """Wait for bytes; gives none when the client has ended its side, or :meth:`interrupt` was called."""
-        ...
-
-    def send(self, data: bytes | memoryview) -> None:
-        """Send all of it; waits while the client does not take it."""
-        ...
-
-    def try_send(self, data: bytes | memoryview) -> int:
-        """Send what can be sent without waiting; gives how much that was."""
-        ...
-
-    def give_turn(self) -> None:
-        """Let others run if much has been sent since they did."""
-        ...
-
-    def interrupt(self) -> None:
-        """Have the ``recv`` that waits, or the next one, give nothing."""
-        ...
-
-    def end_writing(self) -> None:
-        """Tell the client that nothing follows."""
-        ...
-
-    def abort(self) -> None:
-        """Have whoever waits for the client go on with an error."""
-        ...
-
-    def close(self) -> None:
-        """Close the socket."""
-        ...
 
 
 class Site(Protocol):
@@ -100,7 +66,7 @@ class Connection:
     def __init__(self, stream: Stream, site: Site, *, is_spare: bool = False) -> None:
         self.stream = stream
         self.deadline = monotonic() + site.config.http_header_timeout
-        self.idle_since = 0.0
+        self.idle_since = monotonic()
         self.is_spare = is_spare
         self.is_idle = True
         self.is_answering = False
@@ -108,6 +74,7 @@ class Connection:
         self._is_expired = False
         self._is_kept = False
         self._is_answered = False
+        self._closes_next = False
         self._unsent: list[memoryview] = []
         self._site = site
         self._config = site.config
@@ -136,10 +103,31 @@ class Connection:
             self.stream.interrupt()
 
     def finish(self) -> None:
-        """End the connection with the answer that is under way, at once when there is none."""
+        """End the connection with the answer that is under way, or to the request that is.
+
+        Where there is none, it ends at once, or after a moment when the client is about to send one: a client that
+        sends it while the connection is being closed cannot know whether it was carried out.
+        """
+        if self._is_answered and not self.is_closing:
+            # This answer has not said that it is the last one; the next one will.
+            self._closes_next = True
+            return
         self.is_closing = True
-        if self.is_idle:
+        if self.is_idle and monotonic() - self.idle_since >= RESTED:
             self.expire()
+        elif self.is_idle:
+            self._part()
+
+    def _part(self) -> None:
+        """Wait for a last request, for a moment."""
+        self.deadline = min(self.deadline, monotonic() + FAREWELL)
+
+    @property
+    def awaits_request(self) -> bool:
+        """Whether a request may still come, or is being read, when the connection has been told to finish."""
+        if self.is_idle or (self._closes_next and not self.is_closing):
+            return True
+        return self.deadline != NEVER and not self.is_answering
 
     def _rest(self) -> bool:
         """Get ready for the next request; False when the server has stopped meanwhile."""
@@ -153,7 +141,11 @@ class Connection:
             self.idle_since = monotonic()
             self.deadline = self.idle_since + self._config.http_keep_alive
             self._site.became_idle(self)
-        return not self.is_closing
+        goes_on = not self.is_closing
+        if self._closes_next:
+            self.is_closing = True
+            self._part()
+        return goes_on
 
     def _recv(self) -> bytes:
         """Read on; gives nothing at the client's end of the connection."""
@@ -196,12 +188,16 @@ class Connection:
         buffer, limit, searched = self._buffer, self._config.http_max_header_size, 0
         if self.is_idle:
             data = self.stream.recv()
-            if self._is_expired or not data:
+            if self._is_expired:
+                # It came in the last moment, and is the last one.
+                data, self.is_closing = data or self.stream.take(), True
+            if not data:
                 return None
             buffer += data
             self.is_idle = False
             self._site.became_busy(self)
-        if self._is_kept:
+        if self._is_kept or self._is_expired:
+            self._is_expired = False
             self.deadline = monotonic() + self._config.http_header_timeout
         while True:
             self._skip_empty_lines()

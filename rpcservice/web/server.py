@@ -6,17 +6,18 @@ import socket as socket_types
 from time import monotonic
 from typing import Any
 
-from eventlet import hubs, sleep
+from eventlet import hubs
 from eventlet.patcher import original
 
-from rpcservice.concurrency import Task, Watch
+from rpcservice.concurrency import Task
 from rpcservice.core.resource import Resource
 from rpcservice.errors import ConfigError
 from rpcservice.kinds import parse_address
 from rpcservice.web.answer import JSON, Answer, encode_json
-from rpcservice.web.connection import Connection, Responder
+from rpcservice.web.connection import RESTED, Connection, Responder
 from rpcservice.web.parser import Head
 from rpcservice.web.routes import Route, Routes, unavailable
+from rpcservice.web.stream import GreenStream
 
 _log = logging.getLogger(__name__)
 
@@ -25,82 +26,8 @@ _socket: Any = original("socket")
 
 _BACKLOG = 1024
 _SPARE = 100
-_RESTED = 1.0
-_READ_SIZE = 64 * 1024
-_LEAST = 4 * 1024
-_TURN = 256 * 1024
+_LOOK = 0.02
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class GreenStream:
-    """A client's socket, for the one greenlet that reads from it and writes to it."""
-
-    def __init__(self, sock: socket_types.socket, watch: Watch, peer: tuple[Any, ...], local: tuple[Any, ...]) -> None:
-        self.peer = peer
-        self.local = local
-        self._sock = sock
-        self._fileno = sock.fileno()
-        self._watch = watch
-        self._is_interrupted = False
-        self._sent = 0
-
-    def recv(self) -> bytes:
-        """Wait for bytes; gives none at the end of the stream, or when interrupted."""
-        while not self._is_interrupted:
-            # The hub first, though bytes may be there: a client that is never waited for would starve all others.
-            self._sent = 0
-            self._watch.wait()
-            try:
-                return self._sock.recv(_READ_SIZE)
-            except BlockingIOError:
-                continue
-        self._is_interrupted = False
-        return b""
-
-    def interrupt(self) -> None:
-        """Have the ``recv`` that waits, or the next one, give nothing."""
-        self._is_interrupted = True
-        self._watch.wake()
-
-    def send(self, data: bytes | memoryview) -> None:
-        """Send all of it; waits while the client does not take it."""
-        self.give_turn()
-        sent = self.try_send(data)
-        while sent < len(data):
-            hubs.trampoline(self._fileno, write=True)
-            data = memoryview(data)[sent:]
-            sent = self.try_send(data)
-
-    def try_send(self, data: bytes | memoryview) -> int:
-        """Send what can be sent without waiting; gives how much that was."""
-        self._sent += max(len(data), _LEAST)
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
-
-    def give_turn(self) -> None:
-        """Let others run if much has been sent since they did: a client that is fast enough never lets this wait."""
-        if self._sent > _TURN:
-            self._sent = 0
-            sleep(0)
-
-    def end_writing(self) -> None:
-        """Tell the client that nothing follows."""
-        self._sock.shutdown(_socket.SHUT_WR)
-
-    def abort(self) -> None:
-        """Have whoever waits for the client go on with an error."""
-        try:
-            self._sock.shutdown(_socket.SHUT_RDWR)
-        except OSError as exc:
-            if exc.errno != errno.ENOTCONN:
-                raise
-
-    def close(self) -> None:
-        """Close the socket; only for the greenlet that uses it, for another one may not wait for a closed one."""
-        self._watch.close()
-        self._sock.close()
 
 
 class WebServer(Resource):
@@ -202,19 +129,33 @@ class WebServer(Resource):
         fileno = listener.fileno()
         while True:
             try:
-                sock, peer = listener.accept()
-            except BlockingIOError:
-                hubs.trampoline(fileno, read=True)
-            except ConnectionError:
-                continue  # the client was gone before its turn
+                if not self._accept(listener):
+                    hubs.trampoline(fileno, read=True)
             except OSError as exc:
                 if exc.errno not in _OUT_OF_DESCRIPTORS:
                     raise
                 _log.warning("cannot accept a connection: %s; raise the limit of open files", exc)
                 self._close_oldest(self._idle)
                 self.backend.sleep(0.1)
-            else:
-                self._open(sock, peer)
+
+    def _accept(self, listener: socket_types.socket) -> bool:
+        """Accept a connection; False where none waits for that."""
+        try:
+            sock, peer = listener.accept()
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True  # the client was gone before its turn
+        self._open(sock, peer)
+        return True
+
+    def _accept_waiting(self, listener: socket_types.socket) -> None:
+        """Accept what the system has let in already, and would reset with the listener."""
+        try:
+            while self._accept(listener):
+                continue
+        except OSError as exc:
+            _log.warning("connections that were waiting for their turn are reset: %s", exc)
 
     def _open(self, sock: socket_types.socket, peer: tuple[Any, ...]) -> None:
         sock.setblocking(False)
@@ -244,7 +185,7 @@ class WebServer(Resource):
     def _make_room(self) -> bool:
         """Close the connection that has idled longest, unless its client is likely to go on in a moment."""
         oldest = next(iter(self._idle), None)
-        if oldest is None or monotonic() - oldest.idle_since < _RESTED:
+        if oldest is None or monotonic() - oldest.idle_since < RESTED:
             return False
         return self._close_oldest(self._idle)
 
@@ -257,11 +198,14 @@ class WebServer(Resource):
         oldest.expire()
         return True
 
-    def _expire(self) -> None:
+    def _end_overdue(self) -> None:
         now = monotonic()
         for connection in [*self._connections, *self._spare]:
             if connection.deadline <= now:
                 connection.expire()
+
+    def _expire(self) -> None:
+        self._end_overdue()
         self._sweep = None
         if self._connections or self._spare:
             self._sweep = self.backend.call_later(self._sweep_interval, self._expire)
@@ -275,7 +219,7 @@ class WebServer(Resource):
         self._idle.pop(connection, None)
 
     def stop_accepting(self) -> None:
-        """Accept no more connections, close those that idle; requests that run are answered."""
+        """Accept no more connections, close those that idle; what runs, or is about to come, is answered."""
         if self._is_stopping:
             return
         self._is_stopping = True
@@ -283,10 +227,25 @@ class WebServer(Resource):
         if self._acceptor is not None:
             self._acceptor.kill()
         if self._listener is not None:
+            self._accept_waiting(self._listener)
             self._listener.close()
         self._listener = None
         for connection in [*self._connections, *self._spare]:
             connection.finish()
+
+    def drain(self, deadline: float) -> None:
+        """Take requests that may be on their way, for a moment, and those that are being read.
+
+        For these there is half of the time; the other half is for answering them.
+        """
+        self.stop_accepting()
+        now = monotonic()
+        latest = now + (deadline - now) / 2
+        while any(connection.awaits_request for connection in [*self._connections, *self._spare]):
+            if monotonic() >= latest:
+                return
+            self.backend.sleep(_LOOK)
+            self._end_overdue()
 
     def stop(self) -> None:
         """Let answers that are under way reach their clients, for what is left of ``shutdown_timeout``."""
@@ -308,6 +267,9 @@ class HealthServer(WebServer):
     """Answers ``GET /health`` on an address of its own, ``health_address``, with or without web entrypoints."""
 
     address_key = "health_address"
+
+    def drain(self, deadline: float) -> None:
+        """Go on: whoever asks for the health is told that the services stop."""
 
 
 def listen(address: str, key: str) -> socket_types.socket:

@@ -10,7 +10,7 @@ from werkzeug import Request
 
 from rpcservice.concurrency import Backend, Timer
 from rpcservice.config import Settings
-from rpcservice.web.connection import Stream
+from rpcservice.web.stream import Stream
 from rpcservice.web.websocket_protocol import (
     ABNORMAL,
     GOING_AWAY,

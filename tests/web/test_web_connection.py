@@ -442,7 +442,7 @@ def keep(background: Callable[..., Any]) -> Callable[[Any], socket.socket]:
 def test_a_connection_that_has_idled_makes_room_for_a_new_one(
     serve: Serve, keep: Callable[[Any], socket.socket], background: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpcservice.web.server._RESTED", 0)
+    monkeypatch.setattr("rpcservice.web.server.RESTED", 0)
     site = serve(Plain, http_max_connections=1)
     with keep(site) as kept:
         assert site.get("/ok").status == 200
@@ -452,7 +452,7 @@ def test_a_connection_that_has_idled_makes_room_for_a_new_one(
 def test_a_connection_in_use_makes_no_room(
     serve: Serve, keep: Callable[[Any], socket.socket], background: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpcservice.web.server._RESTED", 60)
+    monkeypatch.setattr("rpcservice.web.server.RESTED", 60)
     site = serve(Plain, http_max_connections=1)
     with keep(site) as kept:
         assert site.get("/ok").status == 503
