@@ -72,6 +72,8 @@ class Engine(Resource):
                 pool_size=self.config.max_workers,
                 max_overflow=-1,
                 pool_pre_ping=url.get_backend_name() != "sqlite",
+                # Errors go into logs and to callers, and values may be secret.
+                hide_parameters=True,
             )
         except ImportError as exc:
             raise MissingExtra(

@@ -250,6 +250,15 @@ def sqlite_shop(container_factory: Callable[..., ServiceContainer], sqlite_url: 
     yield run
 
 
+def test_values_of_statements_are_not_in_errors(sqlite_shop: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """They go into logs, and to callers."""
+    card = "-".join(["4242"] * 4)
+    with pytest.raises(sqlalchemy.exc.OperationalError) as caught:
+        sqlite_shop(lambda session: session.execute(text("INSERT INTO nowhere VALUES (:card)"), {"card": card}))
+    assert card not in str(caught.value)
+    assert card not in caplog.text
+
+
 def test_a_worker_that_waits_too_long_for_another_fails(sqlite_shop: Run, short_patience: None) -> None:
     opened, gate = green().event(), green().event()
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy
 from waiting import wait_until
 
 from rpcservice.concurrency import green
@@ -187,3 +188,43 @@ def test_a_driver_that_is_not_known_is_refused_without_the_password(opened: Open
     with pytest.raises(ConfigError, match="idempotency_store") as caught:
         opened("postgresql+nodriver://me:canary@host/x")
     assert "canary" not in str(caught.value)
+
+
+def test_an_outcome_is_written_by_a_transaction_that_is_isolated(opened: Opened, postgresql_url: str) -> None:
+    """Though the claim has been renewed since it began."""
+    store: Any = opened(postgresql_url)
+    store.claim(ONE, LONG)
+    with store._engine.connect().execution_options(isolation_level="SERIALIZABLE") as connection:
+        connection.execute(sqlalchemy.text("SELECT * FROM rpcservice_claims"))
+        store.renew([ONE], LONG)
+        assert store.finish(ONE, b"outcome", LONG, connection)
+        connection.commit()
+    assert store.claim(OTHER, LONG) == b"outcome"
+
+
+def test_an_outcome_is_gone_with_its_transaction(opened: Opened, database_url: str) -> None:
+    store: Any = opened(database_url)
+    store.claim(ONE, SHORT)
+    with store._engine.connect() as connection:
+        assert store.finish(ONE, b"outcome", LONG, connection)
+        connection.rollback()
+    wait_until(lambda: store.claim(OTHER, LONG) is State.CLAIMED)
+
+
+def test_of_two_transactions_the_second_one_learns_of_the_first(opened: Opened, postgresql_url: str) -> None:
+    """It waits for the first one's end, and others run meanwhile."""
+    first, second = opened(postgresql_url), opened(postgresql_url)
+    told: list[bool] = []
+
+    def finish(store: Any) -> None:
+        with store._engine.begin() as connection:
+            told.append(store.finish(OTHER, b"other", LONG, connection))
+
+    with first._engine.begin() as connection:  # type: ignore[attr-defined]  # of a SqlStore
+        assert first.finish(ONE, b"one", LONG, connection)
+        green().spawn(finish, second)
+        green().sleep(0.1)
+        assert told == []
+    wait_until(lambda: told)
+    assert told == [False]
+    assert second.claim(OTHER, LONG) == b"one"
