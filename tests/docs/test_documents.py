@@ -48,6 +48,14 @@ def test_make_commands_are_targets(document: Path) -> None:
 
 
 @documents
+def test_tests_that_are_named_exist(document: Path) -> None:
+    """A page that names its proof names one."""
+    for path, name in re.findall(r"``(tests/[\w/]+\.py)(?:::(\w+))?``", document.read_text()):
+        assert (ROOT / path).exists(), path
+        assert not name or f"def {name}(" in (ROOT / path).read_text(), name
+
+
+@documents
 def test_rpcservice_commands_parse(document: Path) -> None:
     """Commands and options in console blocks are known to the command line."""
     from rpcservice.cli import main
