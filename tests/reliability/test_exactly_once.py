@@ -115,19 +115,30 @@ def make_site(tmp_path: Path, broker_uri: str) -> Iterator[Callable[[str], Site]
 
 @pytest.fixture
 def site(make_site: Callable[[str], Site], database_url: str) -> Site:
+    """A site whose store is in the database of the effects."""
     return make_site(database_url)
 
 
-def test_two_processes_handle_duplicates_once(site: Site) -> None:
-    site.start()
-    site.start()
+@pytest.fixture(params=["sqlite", "postgresql", "redis"])
+def any_site(request: pytest.FixtureRequest, make_site: Callable[[str], Site]) -> Site:
+    """A site with any store that processes share."""
+    if request.param != "redis":
+        return make_site(request.getfixturevalue(f"{request.param}_url"))
+    site = make_site(request.getfixturevalue("postgresql_url"))
+    site.settings["idempotency_store"] = request.getfixturevalue("redis_url")
+    return site
+
+
+def test_two_processes_handle_duplicates_once(any_site: Site) -> None:
+    any_site.start()
+    any_site.start()
     for number in range(300):
-        site.send(f"order {number % 60:02}")
+        any_site.send(f"order {number % 60:02}")
     expected = [f"order {number:02}" for number in range(60)]
-    wait_until(lambda: site.effects() == expected and site.is_idle(), timeout=30)
-    site.stop()
-    assert site.is_idle()
-    assert site.effects() == expected
+    wait_until(lambda: any_site.effects() == expected and any_site.is_idle(), timeout=30)
+    any_site.stop()
+    assert any_site.is_idle()
+    assert any_site.effects() == expected
 
 
 def test_two_processes_answer_duplicates_alike(site: Site) -> None:
@@ -138,19 +149,19 @@ def test_two_processes_answer_duplicates_alike(site: Site) -> None:
     assert site.effects() == [f"order {number}" for number in range(5)]
 
 
-def test_what_a_killed_process_has_claimed_is_finished_by_another(site: Site) -> None:
-    first = site.start()
-    gate = site.order("gate")
-    site.send("order", gate="gate")
+def test_what_a_killed_process_has_claimed_is_finished_by_another(any_site: Site) -> None:
+    first = any_site.start()
+    gate = any_site.order("gate")
+    any_site.send("order", gate="gate")
     first.wait_for("works on order")
-    second = site.start()
+    second = any_site.start()
     first.process.kill()
     gate.unlink()
     second.wait_for("has done order")
-    wait_until(lambda: site.effects() == ["order"] and site.is_idle())
-    site.stop()
-    assert site.effects() == ["order"]
-    assert site.is_idle()
+    wait_until(lambda: any_site.effects() == ["order"] and any_site.is_idle())
+    any_site.stop()
+    assert any_site.effects() == ["order"]
+    assert any_site.is_idle()
 
 
 @pytest.mark.parametrize("moment", ["before-commit", "after-commit"])
