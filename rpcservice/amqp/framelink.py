@@ -35,6 +35,7 @@ CLOSE_TIMEOUT = 2.0
 
 _CONNECTION_CLOSE = b"\x00\x0a\x00\x32"
 _CONNECTION_CLOSE_OK = b"\x00\x0a\x00\x33"
+_CHANNEL_CLASS = b"\x00\x14"
 _CHANNEL_CLOSE = b"\x00\x14\x00\x28"
 _BASIC_CANCEL = b"\x00\x3c\x00\x1e"
 _BLOCKED = b"\x00\x0a\x00\x3c"
@@ -220,6 +221,9 @@ class FrameLink:
             if signature == _BASIC_CANCEL:
                 channel.cancelled(payload[5 : 5 + payload[4]].decode())
                 return
+        if channel is None and channel_id and not self._is_of_opening(kind, channel_id, payload):
+            # A delivery that was on its way when the broker closed the channel: its writer is behind its reader.
+            return
         if channel_id == 0 and payload[:4] == _BLOCKED:
             # py-amqp drops the reason.
             self._say_blocked(payload[5 : 5 + payload[4]].decode("utf-8", "replace"))
@@ -228,6 +232,10 @@ class FrameLink:
         else:
             self._amqp.on_inbound_frame((kind, channel_id, payload))
             self._end_turn()
+
+    def _is_of_opening(self, kind: int, channel_id: int, payload: bytes) -> bool:
+        """Say whether a frame of a channel that is not ours is one that py-amqp waits for, to open or to close it."""
+        return kind == 1 and payload[:2] == _CHANNEL_CLASS and channel_id in (self._amqp.channels or ())
 
     def _close_channel(self, channel: FrameChannel, payload: bytes) -> None:
         self.write(frames.channel_close_ok_frame(channel.number))

@@ -419,6 +419,32 @@ def test_acks_on_a_channel_that_is_gone_send_nothing(
     assert server.take(1, b"\x00\x3c")[0] == two.number
 
 
+def test_what_comes_late_on_a_channel_that_was_closed_reaches_nobody(
+    make_server: Callable[..., FakeServer], connect: Callable[..., FrameLink]
+) -> None:
+    """RabbitMQ's writer of a channel sends what it has after its reader has closed the channel, until the answer."""
+    server = make_server()
+    link = connect(server.uri)
+    one, two = link.channel(), link.channel()
+    late = (
+        method(one.number, 60, 60, dumps("sLbss", ("tag", 7, False, "", "key")))
+        + frames.encode_content(one.number, frames.encode_properties({}), b"late", 4096)
+        + method(one.number, 60, 80, dumps("Lb", (1, False)))
+    )
+    closed = Inbox()
+    one.on_closed = closed
+    server.answers[b"\x00\x14\x00\x0a"] = lambda number: late + method(number, 20, 11, b"\x00\x00\x00\x00")
+    server.send(method(one.number, 20, 40, dumps("BsBB", (406, "PRECONDITION_FAILED", 60, 80))) + late)
+    closed.take()
+    again = link.channel()
+    assert again.number == one.number
+    again.ack(1)
+    two.ack(3)
+    # Of the late one, nothing was given back: on the new channel that would be an error.
+    answers = [server.take(1, b"\x00\x3c") for _ in range(2)]
+    assert answers == [(again.number, frames.ack_frame(1, 1, False)[7:-1]), (2, frames.ack_frame(2, 3, False)[7:-1])]
+
+
 def test_a_delivery_in_the_packet_with_consume_ok_reaches_the_consumer(
     make_server: Callable[..., FakeServer], connect: Callable[..., FrameLink]
 ) -> None:
