@@ -184,6 +184,7 @@ class Claims(Resource):
         self._held: dict[Holding, Claim] = {}
         self._stopped = self.backend.event()
         self._task: Task | None = None
+        self._trouble: str | None = None
 
     def start(self) -> None:
         """Open the store, and begin to renew claims."""
@@ -195,6 +196,10 @@ class Claims(Resource):
         self._stopped.set()
 
     kill = stop
+
+    def health(self) -> str | None:
+        """Say that the store cannot be asked."""
+        return self._trouble
 
     def claim(self, ctx: WorkerContext, key: str) -> Claim | bytes | None:
         """Claim a key for a worker; waits while somebody else has it.
@@ -213,7 +218,9 @@ class Claims(Resource):
         claim = self._known[key] = Claim(Holding(key, ctx.call_id), self.backend.event())
         try:
             found = self._ask(ctx, claim)
-        except BaseException:
+        except BaseException as exc:
+            if isinstance(exc, StoreUnavailable):
+                self._trouble = str(exc)
             self._let_go(claim)
             raise
         if found is State.CLAIMED:
@@ -285,11 +292,16 @@ class Claims(Resource):
         while not self._stopped.wait(self._lease / RENEWALS / 2):
             try:
                 self._renew()
+                if self._trouble is not None:
+                    # Which asks the store whether it is there.
+                    self.store.start()
+                    self._trouble = None
                 if monotonic() - cleaned >= CLEANING:
                     cleaned = monotonic()
                     while self.store.remove_expired(BATCH) == BATCH and not self._stopped.is_set():
                         self.backend.sleep(0)
             except StoreUnavailable as exc:
+                self._trouble = str(exc)
                 _log.warning("the claims on idempotent calls cannot be renewed: %s", exc)
 
     def _renew(self) -> None:

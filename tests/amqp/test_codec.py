@@ -234,3 +234,29 @@ def test_an_answer_in_a_serializer_that_is_not_installed_is_in_the_default(
     monkeypatch.setitem(sys.modules, "msgpack", None)
     made = codecs(ACCEPT=["json"])
     assert made.for_type("application/x-msgpack") is made.default
+
+
+# Values that are kept with the name of their serializer
+
+
+@pytest.mark.parametrize("serializer", ["json", "yaml", "pickle"])
+def test_a_value_that_is_kept_comes_back(codecs: Callable[..., Codecs], serializer: str) -> None:
+    made = codecs(serializer=serializer)
+    assert made.load_named(made.dump_named({"a": [1, "\n"]})) == {"a": [1, "\n"]}
+
+
+def test_a_value_may_have_been_kept_with_another_serializer(codecs: Callable[..., Codecs]) -> None:
+    kept = codecs(serializer="yaml").dump_named([1])
+    assert codecs(ACCEPT=["json", "yaml"]).load_named(kept) == [1]
+
+
+@pytest.mark.parametrize("kept", [b"pickle\n" + pickle.dumps(1), b"", b"json", b"json\n{", b"\xff\n1"])
+def test_what_was_kept_otherwise_is_refused(codecs: Callable[..., Codecs], kept: bytes) -> None:
+    """Whoever may write into the store must not be able to run code here."""
+    with pytest.raises(MalformedRequest, match="a result .*was kept"):
+        codecs().load_named(kept)
+
+
+def test_a_value_that_cannot_be_kept_is_named(codecs: Callable[..., Codecs]) -> None:
+    with pytest.raises(UnserializableValueError, match="object object"):
+        codecs().dump_named(object())

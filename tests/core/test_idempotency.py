@@ -214,6 +214,18 @@ def test_renewing_goes_on_after_an_outage(
     claims.release(claim)
 
 
+def test_the_health_of_the_process_says_that_the_store_is_away(
+    claims: Claims, store: Store, ctx: WorkerContext
+) -> None:
+    assert claims.health() is None
+    store.error = StoreUnavailable("away")
+    with pytest.raises(StoreUnavailable):
+        claims.claim(ctx, "key")
+    assert claims.health() == "away"
+    store.error = None
+    wait_until(lambda: claims.health() is None)
+
+
 def test_expired_outcomes_are_removed_in_batches(claims: Claims, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rpcservice.core.idempotency.CLEANING", 0)
     store.expired = 2 * BATCH + 1
