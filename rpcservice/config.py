@@ -80,7 +80,7 @@ class Settings:
     send_traceback: bool = False
     startup_timeout: float | None = 60
     shutdown_timeout: float = 30
-    databases: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sql_databases: Mapping[str, str] = field(default_factory=dict, repr=False)
     idempotency_store: str | None = field(default=None, repr=False)
     idempotency_ttl: float = 7 * 86_400
     idempotency_lease: float = 10
@@ -158,7 +158,7 @@ KEYS: tuple[Key, ...] = (
     Key("send_traceback", BOOLEAN, "Send the traceback of an error to the RPC caller."),
     Key("startup_timeout", optional(seconds()), "How long the start waits for the broker; null waits for ever."),
     Key("shutdown_timeout", seconds(allow_zero=True), "How long running calls may take to finish at a stop."),
-    Key("databases", DATABASES, "The databases of Database providers by name, as URLs of SQLAlchemy."),
+    Key("sql_databases", DATABASES, "The databases of Database providers by name, as URLs of SQLAlchemy."),
     Key(
         "idempotency_store",
         optional(STORE),

@@ -21,7 +21,7 @@ class Database(DependencyProvider):
     outcome of an idempotent call is committed with it. Needs ``pip install "rpcservice[sql]"``.
 
     Args:
-        name: The database's name under ``databases`` in the configuration.
+        name: The database's name under ``sql_databases`` in the configuration.
         url: A URL of SQLAlchemy instead, such as ``postgresql+psycopg2://user:password@host/database``.
         session_options: Options of the session, such as ``expire_on_commit=False``.
     """
@@ -42,13 +42,13 @@ class Database(DependencyProvider):
         from rpcservice.reliability.engines import Engine, full_url
 
         host = self.bound_to
-        url = self._url if self._url is not None else host.config.databases.get(self._name)
+        url = self._url if self._url is not None else host.config.sql_databases.get(self._name)
         if url is None:
             raise ConfigError(
-                f"{host.service_name}.{self.attr_name} is the database {self._name!r}, and databases has none of that "
-                f"name; set databases: {{{self._name}: postgresql+psycopg2://user:password@host/database}}"
+                f"{host.service_name}.{self.attr_name} is the database {self._name!r}, and sql_databases has none of "
+                f"that name; set sql_databases: {{{self._name}: postgresql+psycopg2://user:password@host/database}}"
             )
-        self.database_url = full_url(url, f"databases.{self._name}" if self._url is None else "Database(url=...)")
+        self.database_url = full_url(url, f"sql_databases.{self._name}" if self._url is None else "Database(url=...)")
         self._engine = host.resource(Engine, self.database_url)
         self._sessions: WeakKeyDictionary[WorkerContext, Session] = WeakKeyDictionary()
 

@@ -253,7 +253,7 @@ def test_a_value_may_have_been_kept_with_another_serializer(codecs: Callable[...
 @pytest.mark.parametrize("kept", [b"pickle\n" + pickle.dumps(1), b"", b"json", b"json\n{", b"\xff\n1"])
 def test_what_was_kept_otherwise_is_refused(codecs: Callable[..., Codecs], kept: bytes) -> None:
     """Whoever may write into the store must not be able to run code here."""
-    with pytest.raises(MalformedRequest, match="a result .*was kept"):
+    with pytest.raises(MalformedRequest, match=r"a result .*was kept"):
         codecs().load_named(kept)
 
 

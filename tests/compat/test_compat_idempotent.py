@@ -77,7 +77,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def shop(serve: Serve, url: str) -> ServiceRunner:
-    return serve(Shop, rpcservice={"databases": {"default": url}, "idempotency_store": url})
+    return serve(Shop, rpcservice={"sql_databases": {"default": url}, "idempotency_store": url})
 
 
 def buy(wire: Any) -> Any:

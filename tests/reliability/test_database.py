@@ -48,7 +48,7 @@ def make(container_factory: Callable[..., ServiceContainer], database_url: str) 
     engine.dispose()
 
     def start(service: type = Shop, **settings: Any) -> Run:
-        container = container_factory(service, {"databases": {"default": database_url}, **settings})
+        container = container_factory(service, {"sql_databases": {"default": database_url}, **settings})
         container.start()
 
         def run(function: Callable[[Any], Any]) -> Any:
@@ -180,7 +180,7 @@ def test_a_worker_that_never_uses_it_takes_no_connection(make: Callable[..., Run
 
 
 def test_a_database_that_is_not_configured_is_named(container_factory: Callable[..., ServiceContainer]) -> None:
-    with pytest.raises(ConfigError, match=r"shop\.database is the database 'default', and databases has none"):
+    with pytest.raises(ConfigError, match=r"shop\.database is the database 'default', and sql_databases has none"):
         container_factory(Shop, {}).start()
 
 
@@ -208,7 +208,7 @@ def test_options_are_those_of_a_session(container_factory: Callable[..., Service
         def run(self) -> Any:
             return self.database.expire_on_commit
 
-    container = container_factory(Own, {"databases": {"sales": sqlite_url}})
+    container = container_factory(Own, {"sql_databases": {"sales": sqlite_url}})
     container.start()
     with entrypoint_hook(container, "run") as run:
         assert run() is False
@@ -239,7 +239,7 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sqlite_shop(container_factory: Callable[..., ServiceContainer], sqlite_url: str) -> Iterator[Run]:
-    container = container_factory(Shop, {"databases": {"default": sqlite_url}})
+    container = container_factory(Shop, {"sql_databases": {"default": sqlite_url}})
     container.start()
 
     def run(function: Callable[[Any], Any]) -> Any:
@@ -305,7 +305,7 @@ def test_a_worker_that_waits_too_long_for_another_process_fails(
 def test_a_killed_worker_leaves_the_database_to_others(
     container_factory: Callable[..., ServiceContainer], sqlite_url: str, sqlite_shop: Run
 ) -> None:
-    container = container_factory(Shop, {"databases": {"default": sqlite_url}})
+    container = container_factory(Shop, {"sql_databases": {"default": sqlite_url}})
     container.start()
     opened = green().event()
 

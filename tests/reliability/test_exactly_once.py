@@ -31,7 +31,7 @@ class Site:
         self.folder = folder
         self.settings = {
             "AMQP_URI": broker_uri,
-            "databases": {"default": database_url},
+            "sql_databases": {"default": database_url},
             "idempotency_store": database_url,
             "idempotency_lease": 1,
             "folder": str(folder),

@@ -23,7 +23,7 @@ class Idempotent:
     def buy(self):
         pass
 
-config = {"AMQP_URI": "memory://", "databases": {"default": "sqlite:///shop.db"}, "idempotency_store": sys.argv[1]}
+config = {"AMQP_URI": "memory://", "sql_databases": {"default": "sqlite:///shop.db"}, "idempotency_store": sys.argv[1]}
 for service in (WithDatabase, Idempotent):
     try:
         ServiceContainer(service, config).setup()
