@@ -6,6 +6,7 @@ from typing import Any
 
 import kombu
 import pytest
+from nodes import impatient_node
 from waiting import wait_until
 
 from rpcservice import ClusterRpc, Retry, event_handler
@@ -176,28 +177,26 @@ def _publish(uri: str, exchange: str, key: str, body: bytes, properties: dict[st
 
 
 @pytest.fixture(scope="module")
-def impatient_node() -> Iterator[RabbitMQNode]:
-    """A node that takes messages back that are not acknowledged within seconds."""
-    with RabbitMQNode(settings={"consumer_timeout": "3000"}) as node:
-        # How often it looks at its channels; a minute by default, and no setting of rabbitmq.conf.
-        node.evaluate("application:set_env(rabbit, channel_tick_interval, 500)")
+def impatient() -> Iterator[RabbitMQNode]:
+    """A node that waits for three seconds."""
+    with impatient_node(3) as node:
         yield node
 
 
 def test_what_the_broker_takes_back_is_warned_of_and_runs_once(
-    start: Start, impatient_node: RabbitMQNode, caplog: pytest.LogCaptureFixture
+    start: Start, impatient: RabbitMQNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     Long.prepare()
-    start(Long, uri=impatient_node.uri, consumer_timeout=3)
+    start(Long, uri=impatient.uri, consumer_timeout=3)
     with caplog.at_level(logging.WARNING):
-        _publish(impatient_node.uri, "orders.events", "placed", b"1", {"message_id": "m-1"})
+        _publish(impatient.uri, "orders.events", "placed", b"1", {"message_id": "m-1"})
         wait_until(lambda: "its message has come again and is not run a second time here" in caplog.text, timeout=60)
     warned = [record.getMessage() for record in caplog.records if "consumer_timeout" in record.getMessage()]
     assert warned
     assert warned[0].startswith("long.handle.")
     assert "RabbitMQ takes its message back and closes the channel" in warned[0]
     Long.gate.set()
-    wait_until(lambda: ready(impatient_node, HANDLER_QUEUE) == 0)
+    wait_until(lambda: ready(impatient, HANDLER_QUEUE) == 0)
     assert Long.seen == [1]
 
 

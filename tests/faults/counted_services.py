@@ -6,14 +6,27 @@ from typing import Any
 import eventlet
 from ledger import Ledger
 
-from rpcservice import Retry, event_handler, rpc
+from rpcservice import BROADCAST, DependencyProvider, Retry, WorkerContext, event_handler, rpc
 
 LEDGER = Ledger(os.environ["LEDGER"])
 PAUSE = float(os.environ.get("PAUSE", "0"))
 
 
+LONG = 8.0
+"""Seconds that some events take."""
+
+
+class Message(DependencyProvider):
+    """Gives a method the message that it handles."""
+
+    def get_dependency(self, ctx: WorkerContext) -> Any:
+        """Give it."""
+        return ctx.message
+
+
 class Counted:
     name = "counted"
+    message = Message()
 
     @event_handler("source", "happened")
     def handle(self, number: str) -> None:
@@ -30,6 +43,24 @@ class Counted:
         if LEDGER.read("attempted")[number] < 3:
             raise ConnectionError("not yet")
         LEDGER.note("handled", number)
+
+    @event_handler("source", "announced", handler_type=BROADCAST, reliable_delivery=False)
+    def hear(self, number: str) -> None:
+        """Hear of what every instance is told."""
+        LEDGER.note("heard", number)
+
+    @event_handler("source", "lasted")
+    def handle_long(self, number: str) -> None:
+        """Handle an event, slowly."""
+        LEDGER.note("long-begun", number)
+        eventlet.sleep(LONG)
+        LEDGER.note("long-done", number)
+
+    @event_handler("source", "doubled")
+    def acknowledge_twice(self, number: str) -> None:
+        """Handle an event and acknowledge it, which is about to be done once more."""
+        self.message.ack()
+        LEDGER.note("doubled", number)
 
     @rpc
     def call(self, number: str) -> Any:

@@ -5,7 +5,7 @@ from time import sleep
 from typing import Any
 
 import pytest
-from accounts import settle
+from accounts import breaks, settle
 from command_process import Running
 from ledger import Ledger
 from load import SENDERS
@@ -86,12 +86,11 @@ def test_what_was_acknowledged_is_handled_whatever_the_network_does(
     report(**accounts.figures)
     assert rpc_to(rabbitmq_uri).counted.call("afterwards") == "afterwards"
     wait_until(lambda: all(queue["messages"] == 0 for queue in rabbitmq.queues(rabbitmq_uri).values()), "the last ack")
-    broken = service if side == "consuming" else load
-    breaks = sum("connecting again" in line for line in broken.err)
+    broken = breaks(service if side == "consuming" else load)
     if fault is delayed:
         assert during > before
         assert not accounts.ended and not accounts.unsent
-    assert bool(breaks) == (fault is not delayed)
+    assert bool(broken) == (fault is not delayed)
     # Only what was on its way when a connection broke can have been given out, or sent, again; requests are not.
-    assert accounts.twice <= breaks * (SENDERS if side == "publishing" else WORKERS)
-    assert accounts.called_twice <= (0 if side == "publishing" else breaks * WORKERS)
+    assert accounts.twice <= broken * (SENDERS if side == "publishing" else WORKERS)
+    assert accounts.called_twice <= (0 if side == "publishing" else broken * WORKERS)
