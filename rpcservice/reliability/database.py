@@ -63,7 +63,9 @@ class Database(DependencyProvider):
 
     def worker_result(self, ctx: WorkerContext, result: Any = None, error: BaseException | None = None) -> None:
         """Commit, or roll back what a failed call has done."""
-        session = self._sessions[ctx]
+        session = self._sessions.get(ctx)
+        if session is None:
+            return  # another provider has failed before this one had its turn
         if error is None:
             session.commit()
         else:

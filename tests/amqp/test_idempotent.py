@@ -430,6 +430,13 @@ def test_a_caller_that_sends_again_gets_the_result_of_the_first(start: Start, br
     assert len(runs) == 1
 
 
+def test_what_is_called_by_hand_runs_each_time(start: Start) -> None:
+    runs = Runs()
+    runner = start(shop(runs))
+    with entrypoint_hook(runner.containers["shop"], "buy") as hook:
+        assert [hook("tea")["run"] for _ in range(2)] == [1, 2]
+
+
 def test_other_methods_of_the_service_are_as_ever(start: Start, wire: Any, broker: str) -> None:
     runs = Runs()
     start(shop(runs))

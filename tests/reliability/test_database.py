@@ -10,7 +10,7 @@ import sqlalchemy
 from sqlalchemy import text
 from waiting import wait_until
 
-from rpcservice import ConfigError, ContainerBeingKilled, Database, DependencyProvider, ServiceContainer
+from rpcservice import ConfigError, ContainerBeingKilled, Database, DependencyProvider, ServiceContainer, WorkerContext
 from rpcservice.concurrency import green
 from rpcservice.reliability.engines import Engine, Turns, full_url, identity
 from rpcservice.testing import dummy, entrypoint_hook
@@ -32,6 +32,18 @@ class Shop:
     @dummy
     def run(self, function: Callable[[Any], Any]) -> Any:
         return function(self.database)
+
+
+class Unready(DependencyProvider):
+    """Fails before the database has its turn."""
+
+    def get_dependency(self, ctx: WorkerContext) -> None:
+        raise RuntimeError("not ready")
+
+
+class Unlucky(Shop):
+    a_provider = Unready()
+    database = Database()
 
 
 class Broken(Shop):
@@ -118,6 +130,15 @@ def test_a_provider_before_it_that_fails_has_it_rolled_back(make: Callable[..., 
         run(sell(1))
     with pytest.raises(RuntimeError):
         run(lambda session: pytest.fail("there is a sale") if count(session) else None)
+
+
+def test_a_worker_that_gets_no_session_ends_with_the_error_that_is_why(
+    make: Callable[..., Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make(Unlucky)
+    with pytest.raises(RuntimeError, match="not ready"):
+        run(count)
+    assert "KeyError" not in caplog.text
 
 
 def test_workers_have_sessions_of_their_own(make: Callable[..., Run]) -> None:
