@@ -25,8 +25,6 @@ class FrameChannel:
 
     def __init__(self, link: "FrameLink", channel: Any, *, confirms: bool) -> None:
         self.amqp = channel
-        # Bodies are bytes here, whatever content_encoding says; py-amqp would make text of what basic.get brings.
-        channel.auto_decode = False
         self.number = int(channel.channel_id)
         self.on_confirm: Callable[[int, bool, bool], None] | None = None
         self.on_return: Callable[[Returned], None] | None = None
@@ -42,6 +40,7 @@ class FrameChannel:
         self._heads: dict[tuple[str, str, bool], bytes] = {}
         self._callbacks: dict[str, Callable[[Delivery], None]] = {}
         self._on_cancel: dict[str, Callable[[], None]] = {}
+        self._got: Delivery | None = None
 
     # Hot methods
 
@@ -104,6 +103,11 @@ class FrameChannel:
         """Hand a returned message to whoever wants it."""
         if self.on_return is not None:
             self.on_return(Returned(*frames.decode_return(method), frames.decode_properties(header, 12), body))
+
+    def got(self, method: bytes, header: bytes, body: bytes) -> None:
+        """Keep a message for who asks for it; py-amqp is told that there was none, for it reads nothing but UTF-8."""
+        self._got = Delivery(self, "", *frames.decode_get_ok(method), body, frames.decode_properties(header, 12))
+        self._link.pass_on(frames.METHOD, self.number, frames.GET_EMPTY)
 
     def confirmed(self, sequence: int, multiple: bool, taken: bool) -> None:
         """Hand on a confirm."""
@@ -232,23 +236,13 @@ class FrameChannel:
 
     def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
         """Take one message of a queue, or None when it is empty."""
-        message = self._call(self.amqp.basic_get, queue, no_ack)
-        if message is None:
-            return None
-        properties = dict(message.properties)
-        if "application_headers" in properties:
-            properties["headers"] = properties.pop("application_headers")
-        info = message.delivery_info
-        return Delivery(
-            self,
-            "",
-            message.delivery_tag,
-            info["redelivered"],
-            info["exchange"],
-            info["routing_key"],
-            message.body or b"",
-            properties,
-        )
+        message: Delivery | None = self._call(self._get, queue, no_ack)
+        return message
+
+    def _get(self, queue: str, no_ack: bool) -> Delivery | None:
+        self.amqp.basic_get(queue, no_ack)
+        message, self._got = self._got, None
+        return message
 
     def close(self) -> None:
         """Close the channel; unacknowledged messages go back to their queues."""

@@ -83,7 +83,7 @@ class FrameLink:
         self._heartbeat = heartbeat
         self._connect_timeout = connect_timeout
         self._channels: dict[int, FrameChannel] = {}
-        self._parser = FrameParser(self._pass_on)
+        self._parser = FrameParser(self.pass_on)
         self._ended = backend.event()
         self._is_closing = False
         self._guard = backend.guard()
@@ -203,7 +203,7 @@ class FrameLink:
         except OSError as exc:
             _log.debug("the broker did not close the socket itself: %s", exc)
 
-    def _pass_on(self, kind: int, channel_id: int, payload: bytes) -> None:
+    def pass_on(self, kind: int, channel_id: int, payload: bytes) -> None:
         """Handle a frame that is not hot: most go to py-amqp."""
         if channel_id == 0 and payload[:4] == _CONNECTION_CLOSE:
             # py-amqp would close the socket before its answer is sent.
@@ -307,7 +307,8 @@ class FrameLink:
         opened = self.call(None, self._amqp.channel)
         channel = FrameChannel(self, opened, confirms=confirms)
         self._channels[channel.number] = channel
-        self._parser.add_channel(channel.number, channel.delivered, channel.returned, channel.confirmed)
+        handlers = (channel.delivered, channel.returned, channel.got, channel.confirmed)
+        self._parser.add_channel(channel.number, *handlers)
         if self.failure is not None:
             # On threads: it was lost before this channel could be told with the others.
             channel.fail(self.failure)

@@ -7,6 +7,7 @@ from rpcservice.amqp.frames import BODY, FRAME_END, FRAME_HEAD, FRAME_OVERHEAD, 
 
 _DELIVER = b"\x00\x3c\x00\x3c"
 _RETURN = b"\x00\x3c\x00\x32"
+_GET_OK = b"\x00\x3c\x00\x47"
 _ACK = b"\x00\x3c\x00\x50"
 _NACK = b"\x00\x3c\x00\x78"
 
@@ -34,19 +35,26 @@ class FrameParser:
         self._partial: dict[int, list[Any]] = {}
         self._deliver: dict[int, ContentHandler] = {}
         self._return: dict[int, ContentHandler] = {}
+        self._got: dict[int, ContentHandler] = {}
         self._confirm: dict[int, ConfirmHandler] = {}
 
     def add_channel(
-        self, channel: int, deliver: ContentHandler, returned: ContentHandler, confirm: ConfirmHandler
+        self,
+        channel: int,
+        deliver: ContentHandler,
+        returned: ContentHandler,
+        got: ContentHandler,
+        confirm: ConfirmHandler,
     ) -> None:
-        """Take over the hot methods of a channel."""
+        """Take over the hot methods of a channel, and whatever has content."""
         self._deliver[channel] = deliver
         self._return[channel] = returned
+        self._got[channel] = got
         self._confirm[channel] = confirm
 
     def remove_channel(self, channel: int) -> None:
         """Leave a channel alone again."""
-        for table in (self._deliver, self._return, self._confirm, self._partial):
+        for table in (self._deliver, self._return, self._got, self._confirm, self._partial):
             table.pop(channel, None)
 
     def feed(self, data: bytes) -> None:
@@ -85,6 +93,8 @@ class FrameParser:
             self._confirm[channel](tag, payload[12] & 1 == 1, signature == _ACK)
         elif signature == _RETURN and channel in self._return:
             self._partial[channel] = [self._return[channel], payload]
+        elif signature == _GET_OK and channel in self._got:
+            self._partial[channel] = [self._got[channel], payload]
         else:
             self._pass_on(METHOD, channel, payload)
 

@@ -317,12 +317,18 @@ def nack_frame(channel: int, delivery_tag: int, multiple: bool, requeue: bool) -
 def decode_deliver(method: bytes) -> tuple[str, int, bool, str, str]:
     """Decode ``basic.deliver``: consumer tag, delivery tag, redelivered, exchange, routing key."""
     stop = 5 + method[4]
-    consumer_tag = method[5:stop].decode()
-    delivery_tag = ULONGLONG.unpack_from(method, stop)[0]
-    redelivered = method[stop + 8] & 1 == 1
-    exchange, offset = _read_short(method, stop + 9)
-    routing_key, _ = _read_short(method, offset)
-    return consumer_tag, delivery_tag, redelivered, exchange, routing_key
+    return method[5:stop].decode(), *_read_delivery(method, stop)
+
+
+def decode_get_ok(method: bytes) -> tuple[int, bool, str, str]:
+    """Decode ``basic.get-ok``: delivery tag, redelivered, exchange, routing key."""
+    return _read_delivery(method, 4)
+
+
+def _read_delivery(method: bytes, offset: int) -> tuple[int, bool, str, str]:
+    exchange, end = _read_short(method, offset + 9)
+    routing_key, _ = _read_short(method, end)
+    return ULONGLONG.unpack_from(method, offset)[0], method[offset + 8] & 1 == 1, exchange, routing_key
 
 
 def decode_return(method: bytes) -> tuple[int, str, str, str]:
@@ -342,6 +348,10 @@ def decode_close(method: bytes) -> tuple[int, str]:
 def _read_short(data: bytes, offset: int) -> tuple[str, int]:
     stop = offset + 1 + data[offset]
     return data[offset + 1 : stop].decode("utf-8", _LENIENT), stop
+
+
+GET_EMPTY = b"\x00\x3c\x00\x48\x00"
+"""The method of ``basic.get-empty``."""
 
 
 def channel_close_ok_frame(channel: int) -> bytes:

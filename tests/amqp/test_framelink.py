@@ -553,6 +553,16 @@ def test_get_gives_the_bytes_that_were_sent_whatever_their_encoding_is_called(
     assert channel.get("queue") is None
 
 
+@pytest.mark.broker
+def test_get_gives_properties_that_are_no_text(rabbitmq_uri: str, connect: Callable[..., FrameLink]) -> None:
+    """A dead letter that has them can be looked at."""
+    channel = connect(rabbitmq_uri).channel()
+    channel.declare_queue("queue")
+    channel.publish(Message("", "queue", b"", {"content_type": "\udcff", "reply_to": "\udcfe"}))
+    found = channel.get("queue", no_ack=True)
+    assert found is not None and found.properties == {"content_type": "\udcff", "reply_to": "\udcfe"}
+
+
 # Many at once
 
 

@@ -18,11 +18,13 @@ class Recorder:
     def __init__(self, parser: FrameParser, number: int) -> None:
         self.deliveries: list[tuple[bytes, bytes, bytes]] = []
         self.returns: list[tuple[bytes, bytes, bytes]] = []
+        self.gets: list[tuple[bytes, bytes, bytes]] = []
         self.confirms: list[tuple[int, bool, bool]] = []
         parser.add_channel(
             number,
             lambda *content: self.deliveries.append(content),
             lambda *content: self.returns.append(content),
+            lambda *content: self.gets.append(content),
             lambda *confirm: self.confirms.append(confirm),
         )
 
@@ -153,12 +155,12 @@ def test_content_of_a_channel_that_nobody_took_over_is_passed_on() -> None:
     assert [(kind, channel) for kind, channel, _ in stream.foreign] == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_content_that_answers_basic_get_is_passed_on() -> None:
+def test_content_that_answers_basic_get_is_handed_on() -> None:
     stream = Stream()
     content = frames.encode_content(1, frames.encode_properties({}), b"body", 4096)
     stream.parser.feed(frame(1, 1, b"\x00\x3c\x00\x47" + dumps("Lbssl", (1, False, "", "k", 0))) + content)
-    assert [kind for kind, _, _ in stream.foreign] == [1, 2, 3]
-    assert not stream.one.deliveries
+    assert [body for _, _, body in stream.one.gets] == [b"body"]
+    assert not stream.foreign and not stream.one.deliveries
 
 
 def test_a_channel_that_is_removed_is_left_alone() -> None:

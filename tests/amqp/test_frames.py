@@ -317,6 +317,12 @@ def test_a_deliver_method_is_decoded(tag: str, delivery_tag: int, redelivered: b
     assert frames.decode_deliver(method) == (tag, delivery_tag, redelivered, exchange, key)
 
 
+@given(st.integers(0, 2**64 - 1), st.booleans(), short_texts, short_texts)
+def test_a_get_ok_method_is_decoded(delivery_tag: int, redelivered: bool, exchange: str, key: str) -> None:
+    method = b"\x00\x3c\x00\x47" + dumps("Lbssl", (delivery_tag, redelivered, exchange, key, 3))
+    assert frames.decode_get_ok(method) == (delivery_tag, redelivered, exchange, key)
+
+
 @given(st.integers(0, 65535), short_texts, short_texts, short_texts)
 def test_a_return_method_is_decoded(code: int, text: str, exchange: str, key: str) -> None:
     method = b"\x00\x3c\x00\x32" + dumps("Bsss", (code, text, exchange, key))
