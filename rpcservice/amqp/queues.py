@@ -13,6 +13,7 @@ from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
 from rpcservice.amqp.deadletters import ORIGIN_KEY, Route, restore_origin
 from rpcservice.amqp.declarations import Declarations
+from rpcservice.amqp.drops import Drops
 from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.longwork import LongWork, take_over
@@ -133,6 +134,7 @@ class MessageHandler(Entrypoint):
         self._failures = Failures(self, key, self._retry, self._keeps_dead_letters)
         if not self._no_ack:
             host.resource(LongWork).add(self)
+        self._drops = host.resource(Drops)
         self._received = 0
         self._take = host.around("receipt", self._receive)
         self._consumer = Consumer(
@@ -199,8 +201,6 @@ class MessageHandler(Entrypoint):
         try:
             payload = self._decode(delivery.body, delivery.properties)
         except MalformedRequest as exc:
-            fate = "" if self._keeps_dead_letters else " is dropped"
-            _log.error("message %s for %s%s: %s", delivery.routing_key, self.method_name, fate, exc)
             self._drop(delivery, exc, has_failed=False)
             return
         self.bound_to.spawn_worker(self, (payload,), context_data=context_from_headers(headers), message=delivery)
@@ -220,11 +220,13 @@ class MessageHandler(Entrypoint):
 
     def _drop(self, delivery: Delivery, error: Exception, *, has_failed: bool) -> None:
         """Keep a message with the dead letters, where it has them, that got no worker; called in the reader."""
-        done = partial(self._finish, delivery, has_failed=has_failed)
-        if self._no_ack:
-            done()
-        else:
+        if self._keeps_dead_letters:
+            done = partial(self._finish, delivery, has_failed=has_failed)
             self._failures.bury_later(delivery, error, self._way_back(), done)
+            return
+        if self._no_ack or not (has_failed and self.requeue_on_error):
+            self._drops.note(delivery, f"{self.bound_to.service_name}.{self.method_name}", error)
+        self._finish(delivery, has_failed=has_failed)
 
     def _finish(self, delivery: Delivery, *, has_failed: bool) -> None:
         if self._no_ack:

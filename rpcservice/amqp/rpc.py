@@ -10,6 +10,7 @@ from rpcservice.amqp.codec import Codec, Codecs
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
 from rpcservice.amqp.deadletters import Route, declare_dead_letters, shared_arguments
+from rpcservice.amqp.drops import Drops
 from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.longwork import LongWork, take_over
@@ -48,6 +49,7 @@ class RpcConsumer(Resource):
         self.otherwise: Rpc | None = None
         self._host: Host | None = None
         self._received = 0
+        self._drops = self.resources.get(Drops)
         self.responder = self.resources.get(Responder)
         self._codecs = self.responder.codecs
 
@@ -121,14 +123,19 @@ class RpcConsumer(Resource):
     def _turn_away(self, request: Delivery, error: Exception) -> None:
         """Answer a request that gets no worker, and keep it where its method keeps dead letters."""
         entrypoint = self.methods.get(request.routing_key.rpartition(".")[2])
-        if entrypoint is None:
+        if entrypoint is None or not entrypoint.method_dead_letters:
             self.refuse(request, error)
         else:
-            way_back = Route(request.exchange, request.routing_key)
-            entrypoint.method_failures.bury_later(request, error, way_back, partial(self.refuse, request, error))
+            way_back, done = Route(request.exchange, request.routing_key), partial(self._answer_error, request, error)
+            entrypoint.method_failures.bury_later(request, error, way_back, done)
 
     def refuse(self, request: Delivery, error: Exception) -> None:
-        """Answer a request that gets no worker."""
+        """Answer a request that gets no worker; one that asks for no reply is dropped."""
+        if "reply_to" not in request.properties:
+            self._drops.note(request, f"{self.key}", error)
+        self._answer_error(request, error)
+
+    def _answer_error(self, request: Delivery, error: Exception) -> None:
         try:
             self.answer(request, *self.responder.encode(request, None, error))
         except Exception as exc:

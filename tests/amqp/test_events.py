@@ -148,7 +148,7 @@ def test_an_event_that_cannot_be_decoded_is_dropped_with_a_log_line(
     wire.publish("shop.events", "placed", b"x", content_type="text/plain")
     dispatch("shop", "placed", "fine")
     assert seen.take() == "fine"
-    assert caplog.text.count("message placed for handle is dropped") == 2
+    assert caplog.text.count("message placed for stock.handle is dropped") == 2
     assert queue_is_there(wire, "evt-shop-placed--stock.handle")
     assert wire.channel.declare_queue("evt-shop-placed--stock.handle", passive=True).messages == 0
 

@@ -219,7 +219,7 @@ def test_a_body_that_cannot_be_decoded_is_dropped_with_a_log_line(
     wire.publish("", "incoming", b"x", content_type=JSON, headers={"compression": "unknown"})
     wire.publish("", "incoming", b'"fine"', content_type=JSON)
     assert seen.take() == "fine"
-    assert caplog.text.count("message incoming for take is dropped") == 3
+    assert caplog.text.count("message incoming for consuming.take is dropped") == 3
     wait_until(lambda: is_empty(wire, "incoming"), "the acks")
 
 
