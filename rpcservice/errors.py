@@ -183,7 +183,13 @@ class PublishTimeout(PublishError, TimeoutError):
 
 
 class PublishRejected(PublishError):
-    """Raised when the broker refused a message (``basic.nack``), for example because a queue is full."""
+    """Raised when the broker refused a message (``basic.nack``), for example because a queue is full.
+
+    Attributes:
+        maybe_executed: True, for one of several queues, or of several nodes, may have taken it.
+    """
+
+    maybe_executed = True
 
 
 class MessageTooLarge(PublishError):

@@ -22,7 +22,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between attempts to connect: they grow from the first to the longest."""
 LAST_PATIENCE = 10.0
 """Seconds that a stop waits for each answer of the broker before it gives the connection up."""
-RESOURCE_LOCKED = 405
+NOT_FOUND, RESOURCE_LOCKED = 404, 405
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from kombu import Exchange, Queue
 
-from rpcservice.amqp.connection import RESOURCE_LOCKED
+from rpcservice.amqp.connection import NOT_FOUND, RESOURCE_LOCKED
 from rpcservice.amqp.deadletters import declare_dead_letters, shared_arguments
 from rpcservice.amqp.link import LinkChannel
 from rpcservice.amqp.options import OPTIONS
@@ -158,8 +158,9 @@ class EventHandler(MessageHandler):
         try:
             return super()._declare(channel)
         except ChannelClosed as exc:
-            if exc.code == RESOURCE_LOCKED:
-                # The broker still holds the queue for a connection that it does not know to be dead.
+            if exc.code in (NOT_FOUND, RESOURCE_LOCKED):
+                # The broker still holds the queue for a connection that it does not know to be dead, or it was on a
+                # node of the cluster that is down.
                 self._identifier = new_id().replace("-", "")
                 self.queue = self._make_queue()
             raise

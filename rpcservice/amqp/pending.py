@@ -3,11 +3,15 @@
 import logging
 import re
 from collections.abc import Callable, Iterable
+from time import monotonic
 
 from rpcservice.amqp.link import Message, Properties
-from rpcservice.concurrency import Event
+from rpcservice.concurrency import Backend, Event
+from rpcservice.config import Settings
 from rpcservice.errors import ChannelClosed, ConnectionLost, PublishRejected, UndeliverableMessage
 
+BETWEEN_CHANNELS = 1.0
+"""Seconds from one channel on which messages are refused to the next."""
 MARK = "rpcservice-mark"
 """The header by which a returned message is known, where others of the same message id may be under way."""
 _NAMED = re.compile(r"(?:topic '([^']*)' in )?exchange '([^']*)'")
@@ -44,6 +48,50 @@ class Pending:
             self.on_done(self.error)
         if self.event is not None:
             self.event.set()
+
+
+class Refusals:
+    """Has another channel opened after the broker has refused messages on one, at most once a second.
+
+    A channel of RabbitMQ (3.10 at least) on which a quorum queue got its first message while it had no leader goes on
+    refusing what is for that queue when it has one again. A queue of another kind refuses only what is too much for it.
+
+    Args:
+        config: The settings.
+        backend: What waits for the last confirms.
+        is_busy: Says whether confirms are still to come on the channel.
+        renew: Has another channel opened; must not wait.
+
+    Attributes:
+        is_due: The channel is to take nothing more; whoever hears of its end sets this back.
+    """
+
+    def __init__(
+        self, config: Settings, backend: Backend, is_busy: Callable[[], bool], renew: Callable[[], None]
+    ) -> None:
+        self._can_be_stuck = config.queue_type == "quorum"
+        self._backend = backend
+        self._is_busy = is_busy
+        self._renew = renew
+        self._not_before = 0.0
+        self.is_due = False
+
+    def note(self) -> None:
+        """Take note of a refusal."""
+        if self._can_be_stuck and monotonic() >= self._not_before:
+            self._not_before = monotonic() + BETWEEN_CHANNELS
+            self.is_due = True
+            self._backend.call_later(BETWEEN_CHANNELS, self._renew_at_last)
+
+    def look(self) -> None:
+        """Open another channel if that is due and nothing is under way on this one; not while anything is guarded."""
+        if self.is_due and not self._is_busy():
+            self._renew()
+
+    def _renew_at_last(self) -> None:
+        """Wait no longer for confirms that do not come."""
+        if self.is_due:
+            self._renew()
 
 
 def tell_all(ended: Iterable[Pending]) -> None:

@@ -2,13 +2,15 @@
 
 import logging
 import os
+from functools import partial
 from time import monotonic
 
 from rpcservice.amqp.codec import Codecs
-from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, publishing_key
+from rpcservice.amqp.connection import NOT_FOUND, AmqpConnection, ConnectionKey, publishing_key
 from rpcservice.amqp.link import Delivery, LinkChannel, Message, Returned
 from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.amqp.message import REPLY_QUEUE_EXPIRES
+from rpcservice.amqp.pending import Refusals
 from rpcservice.amqp.rpccall import RepeatedCall, RpcCall
 from rpcservice.concurrency import Task
 from rpcservice.core.context import new_id
@@ -17,6 +19,7 @@ from rpcservice.errors import (
     BrokerError,
     ChannelClosed,
     ConnectionLost,
+    PublishRejected,
     UnknownService,
 )
 
@@ -39,7 +42,7 @@ class ReplyListener(Resource):
         self.connection = self.resources.get(AmqpConnection, self.key)
         self.codecs = self.resources.get(Codecs)
         self.routing_key = new_id()
-        self.queue_name = f"rpc.reply-{self.routing_key}"
+        self.queue_name = _queue_name(self.routing_key)
         self.guard = self.backend.guard()
         self.pid = os.getpid()
         # Who takes a call out of here settles it: once, on threads too, for the dictionary's own steps are whole.
@@ -51,9 +54,19 @@ class ReplyListener(Resource):
             ManagedChannel(self.connection, "replies", on_open=self._open, on_lost=self._fail_all)
         )
         publishing = self.resources.get(AmqpConnection, publishing_key(self.key, self.config))
+        # The reply is the confirm of a request; but a quorum queue without a leader refuses it, and nobody would know.
+        self._confirms = self.config.queue_type == "quorum"
+        self._asked: dict[int, RpcCall] = {}
         self._requests = publishing.add_channel(
-            ManagedChannel(publishing, "requests", on_open=self._open_requests, on_lost=self._fail_all)
+            ManagedChannel(
+                publishing,
+                "requests",
+                on_open=self._open_requests,
+                on_lost=self._lose_requests,
+                confirms=self._confirms,
+            )
         )
+        self._refusals = Refusals(self.config, self.backend, lambda: bool(self._asked), self._requests.reopen)
 
     def start(self) -> None:
         """Start to look for calls that nobody waits for any more."""
@@ -63,7 +76,14 @@ class ReplyListener(Resource):
     def _open(self, channel: LinkChannel) -> None:
         exchange = self.config.rpc_exchange
         channel.declare_exchange(exchange, "topic", durable=True)
-        channel.declare_queue(self.queue_name, durable=True, arguments={"x-expires": REPLY_QUEUE_EXPIRES})
+        try:
+            channel.declare_queue(self.queue_name, durable=True, arguments={"x-expires": REPLY_QUEUE_EXPIRES})
+        except ChannelClosed as exc:
+            if exc.code == NOT_FOUND:
+                # It is on a node of the cluster that is down, and only that node can give it back. The next attempt
+                # takes another one for the same replies; this one expires when the node is up again.
+                self.queue_name = _queue_name(new_id())
+            raise
         channel.bind_queue(self.queue_name, exchange, self.routing_key)
         channel.consume(self.queue_name, self._receive, no_ack=True, on_cancel=self._queue_deleted)
 
@@ -74,6 +94,22 @@ class ReplyListener(Resource):
 
     def _open_requests(self, channel: LinkChannel) -> None:
         channel.on_return = self._return
+        if self._confirms:
+            # With the table of this channel, as ConfirmedSender has it.
+            self._asked = {}
+            channel.on_confirm = partial(self._confirm, self._asked)
+
+    def _lose_requests(self, failure: Exception) -> None:
+        if not self._refusals.is_due:
+            self._fail_all(failure)
+            return
+        # Set up anew on purpose: what was confirmed is still answered.
+        with self.guard:
+            self._refusals.is_due = False
+            unconfirmed = list(self._asked.values())
+        for call in unconfirmed:
+            if self.drop(call):
+                call.settle(_lost(failure))
 
     def send(
         self,
@@ -146,7 +182,10 @@ class ReplyListener(Resource):
         channel = self._requests.current
         if channel is not None and self._replies.current is not None:
             try:
-                channel.publish(message)
+                if self._confirms:
+                    self._publish_confirmed(channel, message, call)
+                else:
+                    channel.publish(message)
                 return True
             except (ConnectionLost, ChannelClosed) as exc:
                 # On threads it may have ended a moment ago; the next look finds that it has.
@@ -156,6 +195,32 @@ class ReplyListener(Resource):
                 raise
         self.drop(call)
         return False
+
+    def _publish_confirmed(self, channel: LinkChannel, message: Message, call: RpcCall) -> None:
+        with self.guard:
+            is_due = self._refusals.is_due
+            if not is_due:
+                # On threads, its confirm may come before it is noted.
+                self._asked[channel.publish(message)] = call
+        if is_due:
+            raise ConnectionLost("another channel is about to be opened")
+
+    def _confirm(self, asked: dict[int, RpcCall], sequence: int, multiple: bool, taken: bool) -> None:
+        """Forget requests that the broker has taken; end the calls of those that it refuses."""
+        with self.guard:
+            sequences = [known for known in asked if known <= sequence] if multiple else [sequence]
+            calls = [asked.pop(one) for one in sequences if one in asked]
+            if not taken:
+                self._refusals.note()
+        for call in () if taken else calls:
+            if self.drop(call):
+                call.settle(
+                    PublishRejected(
+                        f"the broker refused the call of {call.service_name}.{call.method_name}: "
+                        f"the queue rpc-{call.service_name} is full or has failed"
+                    )
+                )
+        self._refusals.look()
 
     def _receive(self, delivery: Delivery) -> None:
         call = self._pending.pop(delivery.properties.get("correlation_id", ""), None)
@@ -174,7 +239,7 @@ class ReplyListener(Resource):
                 _, call = self._pending.popitem()
             except KeyError:
                 return  # on threads, the last one has just been answered
-            call.settle(ConnectionLost(f"{failure}; the call may have been carried out", maybe_executed=True))
+            call.settle(_lost(failure))
 
     def drop(self, call: RpcCall) -> bool:
         """Forget a call; False where somebody else has taken it, who settles it."""
@@ -210,3 +275,11 @@ class ReplyListener(Resource):
         """Wake the sweeper; the broker deletes the queue by itself after five minutes."""
         self._is_killed = True
         self._stopped.set()
+
+
+def _lost(failure: Exception) -> ConnectionLost:
+    return ConnectionLost(f"{failure}; the call may have been carried out", maybe_executed=True)
+
+
+def _queue_name(identifier: str) -> str:
+    return f"rpc.reply-{identifier}"

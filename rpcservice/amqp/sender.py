@@ -10,7 +10,7 @@ from time import monotonic
 from rpcservice.amqp.connection import AmqpConnection
 from rpcservice.amqp.link import LinkChannel, Message, Returned
 from rpcservice.amqp.managedchannel import ManagedChannel
-from rpcservice.amqp.pending import Pending, blamed, broken, describe, log_failure, mark, rejected, tell_all
+from rpcservice.amqp.pending import Pending, Refusals, blamed, broken, describe, log_failure, mark, rejected, tell_all
 from rpcservice.core.resource import Resource
 from rpcservice.errors import (
     ChannelClosed,
@@ -55,6 +55,7 @@ class ConfirmedSender(Resource):
                 confirms=True,
             )
         )
+        self._refusals = Refusals(self.config, self.backend, lambda: bool(self._unconfirmed), self._channel.reopen)
 
     def declare(self, topology: Topology) -> None:
         """Have something declared each time the channel is opened; call it in ``setup``."""
@@ -182,7 +183,7 @@ class ConfirmedSender(Resource):
             channel = self._channel.current
             if channel is None and pending.retries == 0:
                 raise self._unsent()
-            has_to_wait = self._again or self._suspects
+            has_to_wait = self._again or self._suspects or self._refusals.is_due
             if channel is None or has_to_wait or not self._publish_on(channel, pending, ended):
                 self._again.append(pending)
         tell_all(ended)
@@ -216,7 +217,7 @@ class ConfirmedSender(Resource):
 
     def _pump(self, ended: list[Pending]) -> None:
         """Publish what waits; one at a time while it is not known which message closed the channel."""
-        while self._again and not (self._suspects and self._unconfirmed):
+        while self._again and not (self._suspects and self._unconfirmed) and not self._refusals.is_due:
             channel = self._channel.current
             if channel is None:
                 return
@@ -253,10 +254,14 @@ class ConfirmedSender(Resource):
                 pending = unconfirmed.pop(one, None)
                 if pending is not None:
                     self._end(pending, None if taken else rejected(pending.message), ended)
+            if not taken:
+                self._refusals.note()
             if self._again:
                 self._pump(ended)
         self._room.set()
         tell_all(ended)
+        if self._refusals.is_due:
+            self._refusals.look()
 
     def _end(self, pending: Pending, error: Exception | None, ended: list[Pending]) -> None:
         """Note the outcome of a message, once; who waits for it is told afterwards."""
@@ -291,6 +296,7 @@ class ConfirmedSender(Resource):
                 if pending.error is not None:
                     self._end(pending, pending.error, ended)
             self._has_forgotten = False
+            self._refusals.is_due = False
             self._count_retries(unconfirmed, failure, ended)
             self._again = deque(pending for pending in (*unconfirmed, *self._again) if not pending.done)
         self._room.set()
