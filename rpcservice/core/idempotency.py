@@ -72,7 +72,7 @@ class IdempotencyStore(Protocol):
             holding: The claim of whoever has run the method.
             outcome: What it has given.
             seconds: How long it is kept.
-            connection: Write it there, in the transaction that it is in. Then the claim stays until it is released.
+            connection: Write it there, in the transaction that it is in. Then the claim stays as it is.
 
         Gives False when it was too late: the claim had lapsed, and somebody else has run the method.
         """
@@ -262,9 +262,11 @@ class Claims(Resource):
         return self.store.finish(claim.holding, outcome, self.config.idempotency_ttl, connection)
 
     def committed(self, claim: Claim, outcome: bytes) -> None:
-        """Tell who waits for a claim of an outcome that has been committed."""
+        """Tell who waits for a claim of an outcome that has been committed.
+
+        The claim is left to lapse: whoever asks the store gets the outcome, and the caller need not wait for it.
+        """
         self._let_go(claim, outcome)
-        self._give_up(claim)
 
     def release(self, claim: Claim) -> None:
         """Give a claim up whose method has failed, so that another attempt may run it."""
