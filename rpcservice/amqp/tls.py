@@ -3,6 +3,7 @@
 import logging
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rpcservice.config import hide_password
@@ -21,6 +22,8 @@ _OPTIONS = (
     "tls_minimum_version",
 )
 """What py-amqp takes."""
+_FILES = ("ca_certs", "certfile", "keyfile")
+"""Those of them that are paths."""
 
 LOGIN_METHODS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
 """SASL mechanisms; None stands for the first."""
@@ -37,7 +40,7 @@ def tls_options(setting: bool | Mapping[str, Any] | None, hostname: str | None) 
         hostname: Who the certificate must be made out to, unless ``server_hostname`` says otherwise.
 
     Raises:
-        ConfigError: There is no such option, or ``cert_reqs`` is none of the three.
+        ConfigError: There is no such option, ``cert_reqs`` is none of the three, or a file cannot be read.
     """
     if not setting:
         return None
@@ -45,10 +48,24 @@ def tls_options(setting: bool | Mapping[str, Any] | None, hostname: str | None) 
     unknown = sorted(set(options) - set(_OPTIONS))
     if unknown:
         raise ConfigError(f"AMQP_SSL has {', '.join(unknown)}; give some of {', '.join(_OPTIONS)}")
+    for key in _FILES:
+        _check_file(key, options.get(key))
     options["cert_reqs"] = _requirement(options)
     if options["cert_reqs"] != ssl.CERT_NONE:
         options.setdefault("server_hostname", hostname)
     return options
+
+
+def _check_file(key: str, path: Any) -> None:
+    """See whether a file is there and can be read, which OpenSSL says without its name."""
+    if path is None:
+        return
+    try:
+        Path(path).open("rb").close()
+    except (OSError, TypeError) as exc:
+        raise ConfigError(
+            f"AMQP_SSL: {key} is {str(path)!r}, which cannot be read: {exc}; give the path of a PEM file"
+        ) from exc
 
 
 def _requirement(options: Mapping[str, Any]) -> ssl.VerifyMode:

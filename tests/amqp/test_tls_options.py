@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_only_none_turns_verification_off(given: Any) -> None:
 
 
 def test_the_host_to_verify_comes_from_the_uri_unless_it_is_set() -> None:
-    assert options_for({"ca_certs": "x"}, "broker.example")["server_hostname"] == "broker.example"
+    assert options_for({"ciphers": "HIGH"}, "broker.example")["server_hostname"] == "broker.example"
     assert options_for({"server_hostname": "other.example"}, "broker.example")["server_hostname"] == "other.example"
 
 
@@ -46,6 +47,24 @@ def test_a_wrong_cert_reqs_is_named(given: Any) -> None:
 def test_an_option_that_does_not_exist_is_named_with_those_that_do() -> None:
     with pytest.raises(ConfigError, match=r"AMQP_SSL has ca_cert; give some of ca_certs, cert_reqs"):
         tls_options({"ca_cert": "ca.pem"}, "localhost")
+
+
+@pytest.mark.parametrize("key", ["ca_certs", "certfile", "keyfile"])
+def test_a_file_that_cannot_be_read_is_named(key: str, tmp_path: Path) -> None:
+    """OpenSSL says only that some file is not there, and it would be tried again until the start gives up."""
+    path = tmp_path / "missing.pem"
+    with pytest.raises(ConfigError, match=f"AMQP_SSL: {key} is '{path}', which cannot be read: .*No such file"):
+        tls_options({key: str(path)}, "localhost")
+    path.touch()
+    assert options_for({key: str(path)})[key] == str(path)
+
+
+@pytest.mark.parametrize("given", [7.5, ["ca.pem"]])
+def test_what_is_no_path_is_named(given: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"AMQP_SSL: ca_certs is .*, which cannot be read: .*give the path of a PEM file"
+    ):
+        tls_options({"ca_certs": given}, "localhost")
 
 
 def test_a_broker_that_is_not_verified_is_named_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,7 @@ with standing_in():
     from nameko.extensions import DependencyProvider
     from nameko.messaging import consume
     from nameko.runners import ServiceRunner
+    from nameko.serialization import setup
     from nameko.standalone.events import event_dispatcher
     from nameko.standalone.rpc import ClusterRpcProxy
     from nameko.testing.services import dummy, entrypoint_hook
@@ -139,3 +140,10 @@ def test_extensions_that_publish_by_kombu_have_the_serializers(
     with entrypoint_hook(runner.service_map["speaking"], "speak") as speak:
         speak()
     assert inbox.take() == "word"
+
+
+@pytest.mark.parametrize("key", ["encoder", "decoder"])
+def test_a_function_that_is_not_there_is_named_with_its_key(key: str) -> None:
+    broken = {"shout": {**SHOUT["shout"], key: "no.such.function"}}
+    with pytest.raises(ImportError, match=f"SERIALIZERS.shout.{key} is 'no.such.function', which cannot be imported"):
+        setup({"SERIALIZERS": broken})

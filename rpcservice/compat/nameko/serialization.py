@@ -43,7 +43,7 @@ def setup(config: Mapping[str, Any] | None = None) -> SerializationConfig:
     """
     given = global_config if config is None else config
     for name, description in (given.get(SERIALIZERS_CONFIG_KEY) or {}).items():
-        functions = {key: import_from_path(description[key]) for key in ("encoder", "decoder")}
+        functions = {key: _function(name, key, description[key]) for key in ("encoder", "decoder")}
         serialization.register(name, **{"content_type": f"application/x-{name}", **description, **functions})
     serializer = given.get(SERIALIZER_CONFIG_KEY) or DEFAULT_SERIALIZER
     accept = list(given.get(ACCEPT_CONFIG_KEY) or [serializer])
@@ -51,3 +51,10 @@ def setup(config: Mapping[str, Any] | None = None) -> SerializationConfig:
         if name not in serialization.registry.name_to_type:
             raise ConfigurationError(f'Please register a serializer for "{name}" format, under SERIALIZERS')
     return SerializationConfig(serializer, accept)
+
+
+def _function(name: str, key: str, path: str) -> Any:
+    try:
+        return import_from_path(path)
+    except ImportError as exc:
+        raise ImportError(f"SERIALIZERS.{name}.{key} is {path!r}, which cannot be imported: {exc}") from exc
