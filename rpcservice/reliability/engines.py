@@ -35,7 +35,7 @@ def full_url(url: str, what: str) -> str:
     try:
         made = make_url(url)
         made.get_dialect()
-    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as exc:
+    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, ValueError) as exc:
         # Without the cause, which shows the URL.
         raise ConfigError(f"{what} is no URL of a database that SQLAlchemy knows: {type(exc).__name__}") from None
     if made.get_backend_name() == "sqlite":

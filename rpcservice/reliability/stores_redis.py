@@ -54,8 +54,9 @@ class RedisStore:
     def __init__(self, url: str) -> None:
         try:
             self._client: Any = redis.Redis.from_url(url, **_timeouts(url))
-        except ValueError as exc:
-            raise ConfigError(f"idempotency_store is no URL of Redis: {exc}; give redis://host:6379/0") from None
+        except ValueError:
+            # Without the cause, which may hold a part of the password.
+            raise ConfigError("idempotency_store is no URL of Redis; give redis://user:password@host:6379/0") from None
         self._claiming, self._renewing, self._finishing, self._releasing = (
             self._client.register_script(script) for script in (_CLAIMING, _RENEWING, _FINISHING, _RELEASING)
         )

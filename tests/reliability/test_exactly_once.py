@@ -210,6 +210,7 @@ def test_a_store_elsewhere_leaves_a_moment_for_a_second_effect(
     site.order("after-commit")
     site.send("order")
     assert first.wait() == -signal.SIGKILL
+    first.wait_for("effects.database is another database than idempotency_store")
     site.start()
     wait_until(lambda: site.effects() == ["order", "order"])
     site.send("order")

@@ -184,9 +184,16 @@ def test_a_sqlite_database_in_memory_is_refused(opened: Opened, url: str) -> Non
         opened(url)
 
 
-def test_a_driver_that_is_not_known_is_refused_without_the_password(opened: Opened) -> None:
+def test_what_is_no_url_of_redis_is_refused_without_the_password(opened: Opened) -> None:
+    with pytest.raises(ConfigError, match="idempotency_store is no URL of Redis") as caught:
+        opened("redis://me:canary/more@host:6379/0")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql+nodriver://me:canary@host/x", "postgresql://me:canary@host:many/x"])
+def test_what_sqlalchemy_does_not_know_is_refused_without_the_password(opened: Opened, url: str) -> None:
     with pytest.raises(ConfigError, match="idempotency_store") as caught:
-        opened("postgresql+nodriver://me:canary@host/x")
+        opened(url)
     assert "canary" not in str(caught.value)
 
 
