@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test faults lint docs bench audit test-all rabbitmq chromium redis postgresql clean
+.PHONY: help run test faults soak lint docs bench audit test-all rabbitmq chromium redis postgresql clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
@@ -56,6 +56,12 @@ faults: $(VENV)/.installed-dev rabbitmq ## Kill brokers, services and networks u
 	@rm -f .faults-report
 	@FAULTS_REPORT=$(CURDIR)/.faults-report $(BIN)/python -m pytest -q -m faults tests/faults $(PYTEST_ARGS); \
 		code=$$?; $(BIN)/python tests/faults/figures.py .faults-report; exit $$code
+
+# A variable of make alone: bash has one of this name.
+SECONDS = 600
+
+soak: $(VENV)/.installed-dev rabbitmq ## Keep services busy and close their connections for ten minutes, or SECONDS=60
+	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -s --show-capture=no -m faults tests/faults/test_soak.py
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .

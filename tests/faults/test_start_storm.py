@@ -1,16 +1,14 @@
 """Scenario 10: services are started and stopped again and again, and nothing of them is left behind."""
 
-import gc
 import logging
 import signal
 from collections.abc import Callable
 from typing import Any
 
-import greenlet
 import pytest
 from command_process import Running
 from manifold_services import LASTING, Manifold
-from processes import holdings
+from processes import count_greenlets, holdings
 from waiting import wait_until
 
 from rpcservice import run_services
@@ -23,11 +21,6 @@ STARTS, KILLS, FIRST = 200, 50, 10
 PROCESSES, AT_A_TIME = 20, 5
 MEMORY = 15
 """MiB that 190 more starts may cost: fragments of memory that nobody holds."""
-
-
-def count_greenlets() -> int:
-    gc.collect()
-    return sum(isinstance(one, greenlet.greenlet) and not one.dead for one in gc.get_objects())
 
 
 @pytest.mark.parametrize(("starts", "is_killed"), [(STARTS, False), (KILLS, True)], ids=["stopped", "killed"])
