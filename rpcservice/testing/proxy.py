@@ -164,6 +164,8 @@ class TcpProxy:
                     os.read(self._wake_read, 64)
                     if self._obey():
                         return
+                    # What else was ready may not be watched any more; what is, is still ready.
+                    break
                 elif self._listener is not None and fileno == self._listener.fileno():
                     self._accept()
                 elif fileno in self._sides:

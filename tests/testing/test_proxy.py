@@ -93,6 +93,20 @@ def test_a_black_hole_keeps_sockets_open_and_silent_until_resumed(proxy: TcpProx
     assert client.recv(10) == b"held"
 
 
+def test_black_holes_in_the_midst_of_traffic_lose_nothing(proxy: TcpProxy, client: socket.socket) -> None:
+    """Sockets that were ready when the command came are not served with it."""
+    sent = os.urandom(20_000_000)
+    writer = threading.Thread(target=client.sendall, args=(sent,))
+    writer.start()
+    received = bytearray()
+    while len(received) < len(sent):
+        proxy.black_hole()
+        proxy.resume()
+        received += client.recv(1 << 18)
+    writer.join(10)
+    assert hashlib.sha256(received).digest() == hashlib.sha256(sent).digest()
+
+
 def test_who_connects_to_a_black_hole_is_served_once_it_is_resumed(proxy: TcpProxy) -> None:
     proxy.black_hole()
     with socket.create_connection(("127.0.0.1", proxy.port), 10) as late:
