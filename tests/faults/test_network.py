@@ -1,6 +1,7 @@
 """Scenario 3: the network between a broker and a consuming or publishing process fails in each of four ways."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -94,3 +95,29 @@ def test_what_was_acknowledged_is_handled_whatever_the_network_does(
     # Only what was on its way when a connection broke can have been given out, or sent, again; requests are not.
     assert accounts.twice <= broken * (SENDERS if side == "publishing" else WORKERS)
     assert accounts.called_twice <= (0 if side == "publishing" else broken * WORKERS)
+
+
+@pytest.mark.parametrize("side", ["consuming", "publishing"])
+def test_an_idempotent_handler_runs_once_however_often_the_connection_breaks(
+    rabbitmq: RabbitMQNode,
+    rabbitmq_uri: str,
+    proxy: TcpProxy,
+    run_service: Callable[..., Running],
+    run_load: Callable[..., Running],
+    ledger: Ledger,
+    report: Callable[..., None],
+    tmp_path: Path,
+    side: str,
+) -> None:
+    settings = {"max_workers": WORKERS, "idempotency_store": f"sqlite:///{tmp_path}/outcomes.sqlite3"}
+    run_service(proxy.uri if side == "consuming" else rabbitmq_uri, file="once_services.py", **settings)
+    load = run_load(proxy.uri if side == "publishing" else rabbitmq_uri, events=EVENTS, callers=0)
+    wait_until(lambda: len(ledger.read("handled")) > EVENTS, "the first of them", timeout=60)
+    cut(proxy)
+    cut(proxy)
+
+    accounts = settle(load, ledger)
+    wait_until(lambda: all(queue["messages"] == 0 for queue in rabbitmq.queues(rabbitmq_uri).values()), "the last ack")
+    seen = ledger.read("seen")
+    report(**accounts.figures, came_twice=seen.total() - len(seen))
+    assert accounts.twice == 0
