@@ -11,6 +11,7 @@ from kombu import Exchange, Queue, binding
 from waiting import wait_until
 
 from rpcservice import DependencyProvider, ServiceRunner, consume
+from rpcservice.amqp.drops import Drops
 from rpcservice.amqp.memory_broker import forget_broker
 from rpcservice.amqp.queues import MessageHandler
 from rpcservice.concurrency import green
@@ -213,13 +214,14 @@ def test_a_body_that_cannot_be_decoded_is_dropped_with_a_log_line(
     start: Start, wire: Any, inbox: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = inbox()
-    start(consumer(seen, "incoming", requeue_on_error=True), max_workers=1)
+    runner = start(consumer(seen, "incoming", requeue_on_error=True), max_workers=1)
     wire.publish("", "incoming", b"{", content_type=JSON)
     wire.publish("", "incoming", b"x", content_type="application/x-yaml")
     wire.publish("", "incoming", b"x", content_type=JSON, headers={"compression": "unknown"})
     wire.publish("", "incoming", b'"fine"', content_type=JSON)
     assert seen.take() == "fine"
     assert caplog.text.count("message incoming for consuming.take is dropped") == 3
+    assert runner.resources.get(Drops).counts == {"consuming.take": 3}
     wait_until(lambda: is_empty(wire, "incoming"), "the acks")
 
 

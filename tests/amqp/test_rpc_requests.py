@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from amqp_services import Echo, Slow, counted, journal_of, wait_for_end
 
+from rpcservice.amqp.drops import Drops
 from rpcservice.core.runner import ServiceRunner
 from rpcservice.errors import (
     MalformedRequest,
@@ -85,6 +86,23 @@ def test_a_request_without_reply_to_runs_and_its_result_is_dropped(
     assert "request counted.add has no reply_to: its result is dropped" in caplog.text
     assert rpc.counted.add(1) == 2
     assert replies.take().properties["correlation_id"] != "id"
+
+
+def test_requests_that_can_be_neither_carried_out_nor_answered_are_counted(
+    start: Start, wire: Any, rpc: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = start(Echo)
+    for number, method in enumerate(["add", "add", "nope"], 1):
+        wire.publish("nameko-rpc", f"echo.{method}", b"{", content_type="application/json", message_id=f"m{number}")
+    assert rpc.echo.add(1) == 2
+    assert runner.resources.get(Drops).counts == {"echo": 3}
+    assert "message echo.nope for echo is dropped (message_id m3; no. 3 that is dropped there)" in caplog.text
+
+
+def test_requests_that_are_answered_are_not_counted_as_dropped(start: Start, wire: Any) -> None:
+    runner = start(Echo)
+    assert json.loads(wire.request("echo.add", b"{").body)["error"]["exc_type"] == "MalformedRequest"
+    assert not runner.resources.get(Drops).counts
 
 
 def test_a_correlation_id_that_is_absent_stays_absent(start: Start, wire: Any) -> None:

@@ -48,6 +48,7 @@ def test_nothing_fails_while_instances_are_restarted_in_turn(
             assert instances[port].wait(60) == 0
             sleep(BETWEEN)
             instances[port] = start(port)
+    sleep(BETWEEN)
     end(http_load)
     accounts = settle(load, ledger)
 
