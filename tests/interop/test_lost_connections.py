@@ -49,28 +49,26 @@ def _holds(count: int) -> bool:
 
 
 @pytest.mark.usefixtures("seen")
-def test_namekos_standalone_client_gets_the_answer_of_the_second_run(nameko_client: JsonProcess, cut_ours: Cut) -> None:
-    """The outcome of the first run is dropped with the connection; the broker gives the request out again."""
+def test_namekos_standalone_client_gets_its_answer(nameko_client: JsonProcess, cut_ours: Cut) -> None:
+    """The broker gives the request out again: to the instance that works on it still, or to the other one."""
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(nameko_client.ask, op="call", service="our_shop", method="hold", args=[0.4], timeout=15)
+        answer = pool.submit(nameko_client.ask, op="call", service="our_shop", method="hold", args=[1], timeout=25)
         wait_until(lambda: _holds(1), "the call")
         cut_ours()
         assert answer.result()["result"]
-    wait_until(lambda: _holds(2), "the second run")
 
 
 @pytest.mark.usefixtures("seen")
-def test_a_nameko_service_gets_the_answer_of_the_second_run(
+def test_a_nameko_service_gets_its_answer(
     our_client: Any, nameko_client: JsonProcess, cut_ours: Cut
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         answer: Future[Any] = pool.submit(
-            nameko_client.ask, op="call", service="nameko_shop", method="ask_ours", args=["hold", 0.4], timeout=15
+            nameko_client.ask, op="call", service="nameko_shop", method="ask_ours", args=["hold", 1], timeout=25
         )
         wait_until(lambda: _holds(1), "the call")
         cut_ours()
         assert answer.result()["result"]
-    assert _holds(2)
 
 
 def test_our_caller_learns_at_once_that_the_call_may_have_run(
