@@ -70,7 +70,8 @@ class ChannelLink:
         self.backend = backend
         self.on_lost: Callable[[Exception], None] | None = None
         self.on_blocked: Callable[[str | None], None] | None = None
-        self.failure: ConnectionLost | None = ConnectionLost(f"not connected to {hide_password(uri)}; call connect() first")
+        name = hide_password(uri)
+        self.failure: ConnectionLost | None = ConnectionLost(f"not connected to {name}; call connect() first")
         self.publishing_lock = backend.lock()
         self._ssl = ssl
         self._login_method = login_method
