@@ -219,11 +219,14 @@ class Acking(Consumer):
 
 @pytest.mark.usefixtures("rabbit_config")
 def test_a_consumer_of_ones_own(container_factory):
+    queue = kombu.Queue("acked")
+
     class Consuming:
         name = "consuming"
-        publish = Publisher()
+        # Declared here too: in nameko it may send before its consumer has declared the queue.
+        publish = Publisher(declare=[queue])
 
-        @Acking.decorator(kombu.Queue("acked"), prefetch_count=1)
+        @Acking.decorator(queue, prefetch_count=1)
         def take(self, body):
             if body == "bad":
                 raise ValueError(body)
