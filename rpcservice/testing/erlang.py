@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from rpcservice.errors import BrokerUnavailable, MissingExtra
@@ -24,7 +25,8 @@ end end,
 """
 
 
-ATTEMPTS = 3
+PAUSES = (0.0, 0.1, 0.3, 1.0)
+"""Seconds before each attempt to reach the node."""
 _NO_CONNECTION = "failed to connect to node"
 
 
@@ -54,7 +56,8 @@ class ErlangShell:
         answer = self._folder / f"answer-{secrets.token_hex(8)}"
         code = f'file:write_file("{answer}", rabbit_json:encode(begin {expression} end)).\n'
         said = ""
-        for _ in range(ATTEMPTS):
+        for pause in PAUSES:
+            sleep(pause)
             said = self._send(code, timeout)
             # A busy node turns connections away now and then; nothing has been evaluated then.
             if answer.exists() or _NO_CONNECTION not in said:

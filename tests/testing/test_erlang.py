@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rpcservice.errors import BrokerUnavailable
-from rpcservice.testing.erlang import ATTEMPTS, ErlangShell
+from rpcservice.testing.erlang import PAUSES, ErlangShell
 
 TURNED_AWAY = "erl_call: failed to connect to node rabbit@localhost"
 
@@ -30,15 +30,15 @@ class MadeUpShell(ErlangShell):
 
 
 def test_a_connection_that_is_turned_away_is_tried_again(tmp_path: Path) -> None:
-    shell = MadeUpShell(tmp_path, [TURNED_AWAY] * (ATTEMPTS - 1))
-    assert (shell.evaluate("anything"), shell.sent) == ([1, 2], ATTEMPTS)
+    shell = MadeUpShell(tmp_path, [TURNED_AWAY] * (len(PAUSES) - 1))
+    assert (shell.evaluate("anything"), shell.sent) == ([1, 2], len(PAUSES))
 
 
 def test_a_node_that_turns_away_for_good_is_an_error(tmp_path: Path) -> None:
     shell = MadeUpShell(tmp_path, [TURNED_AWAY] * 10)
     with pytest.raises(BrokerUnavailable, match="did not evaluate 'anything': erl_call: failed to connect"):
         shell.evaluate("anything")
-    assert shell.sent == ATTEMPTS
+    assert shell.sent == len(PAUSES)
 
 
 def test_an_expression_that_fails_is_not_evaluated_twice(tmp_path: Path) -> None:
