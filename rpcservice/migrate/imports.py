@@ -215,6 +215,8 @@ class _Imports(cst.CSTTransformer):
 
     def _import(self, statement: cst.Import) -> Sequence[cst.BaseSmallStatement]:
         """Rewrite ``import nameko.rpc, os``."""
+        # What an earlier run has made, or the author has, is not imported once more further down.
+        self._blocks[-1].update(alias.evaluated_name for alias in statement.names if alias.asname is None)
         theirs = [alias for alias in statement.names if alias.evaluated_name in MODULES]
         new = self._modules([_local_name(alias) for alias in theirs])
         kept = [alias for alias in statement.names if alias not in theirs or self._uses.is_left(_local_name(alias))]

@@ -73,6 +73,13 @@ CASES = {
         "import nameko.rpc\nimport nameko.events\n\nnameko.rpc.rpc, nameko.events.BROADCAST\n",
         "import rpcservice\n\nrpcservice.rpc, rpcservice.BROADCAST\n",
     ),
+    "a module that an earlier run has imported": Case(
+        "import rpcservice\nimport nameko.rpc\n\nnameko.rpc.rpc\n", "import rpcservice\n\nrpcservice.rpc\n"
+    ),
+    "a module that is imported under another name": Case(
+        "import rpcservice as r\nimport nameko.rpc\n\nnameko.rpc.rpc\n",
+        "import rpcservice as r\nimport rpcservice\n\nrpcservice.rpc\n",
+    ),
     "comments above a line that is needless now": Case(
         "import nameko.rpc\n# why\nimport nameko.events\n\nnameko.rpc.rpc\n",
         "import rpcservice\n# why\nimport rpcservice\n\nrpcservice.rpc\n",
