@@ -33,7 +33,11 @@ _log = logging.getLogger(__name__)
 
 
 class ReplyListener(Resource):
-    """One reply queue a process and connection, on a channel of its own; its key is the key of the connection."""
+    """One reply queue a process and connection, on a channel of its own; its key is the key of the connection.
+
+    Attributes:
+        unclaimed: How many replies came that nobody waited for, or not any more.
+    """
 
     key: ConnectionKey
 
@@ -47,6 +51,7 @@ class ReplyListener(Resource):
         self.pid = os.getpid()
         # Who takes a call out of here settles it: once, on threads too, for the dictionary's own steps are whole.
         self._pending: dict[str, RpcCall] = {}
+        self.unclaimed = 0
         self._stopped = self.backend.event()
         self._sweeper: Task | None = None
         self._is_killed = False
@@ -224,9 +229,12 @@ class ReplyListener(Resource):
 
     def _receive(self, delivery: Delivery) -> None:
         call = self._pending.pop(delivery.properties.get("correlation_id", ""), None)
-        if call is not None:
-            call.reply = delivery
-            call.settle(None)
+        if call is None:
+            self.unclaimed += 1
+            _log.debug("a reply that nobody waits for is dropped, no. %d", self.unclaimed)
+            return
+        call.reply = delivery
+        call.settle(None)
 
     def _return(self, returned: Returned) -> None:
         call = self._pending.pop(returned.properties.get("correlation_id", ""), None)

@@ -57,12 +57,13 @@ def test_nothing_is_kept_of_calls_that_have_ended(start: Start, caller: type, ru
     assert listener_of(runner)._pending == {}
 
 
-def test_replies_that_nobody_knows_are_dropped(start: Start, caller: type, run_in: Any, wire: Any) -> None:
+def test_replies_that_nobody_knows_are_dropped_and_counted(start: Start, caller: type, run_in: Any, wire: Any) -> None:
     runner = start(Echo, caller)
     key = listener_of(runner).routing_key
     for properties in ({}, {"correlation_id": "unknown"}):
         wire.publish("nameko-rpc", key, b'{"result": 1, "error": null}', content_type="application/json", **properties)
     assert run_in(runner, lambda caller: caller.cluster.echo.add(1)) == 2
+    assert listener_of(runner).unclaimed == 2
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,12 @@ from waiting import wait_until
 from websocket import ABNF, WebSocket, create_connection
 from wire import Wire
 
-from rpcservice import Retry, ServiceRunner, consume, event_handler, http, rpc, websocket_rpc
+from rpcservice import Retry, ServiceRpc, ServiceRunner, consume, event_handler, http, rpc, websocket_rpc
+from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.deadletters import dead_letter_queue
 from rpcservice.amqp.drops import Drops
 from rpcservice.amqp.link import Delivery
+from rpcservice.amqp.replies import ReplyListener
 from rpcservice.concurrency import green
 from rpcservice.testing import RabbitMQNode
 from rpcservice.web.server import WebServer
@@ -26,7 +28,7 @@ from rpcservice.web.server import WebServer
 pytestmark = [pytest.mark.broker, pytest.mark.faults, pytest.mark.timeout(600)]
 
 EACH = 1250
-"""For each of the queues, and for HTTP and websockets: 10,000 in all."""
+"""For each of the queues, which makes 10,000, and for HTTP and websockets."""
 SECONDS = 240
 REPLIES = "poison-replies"
 
@@ -35,6 +37,7 @@ class Victim:
     """Fails for some of what it is given."""
 
     name = "victim"
+    own = ServiceRpc("victim", timeout=30)
 
     @rpc
     def take(self, value: Any, other: Any = None) -> Any:
@@ -177,12 +180,12 @@ def test_each_message_on_each_queue_is_handled_answered_kept_or_dropped_and_coun
     plain = send(channel, "nameko-rpc", "victim.take", "take")
     kept_requests = send(channel, "nameko-rpc", "victim.keep", "keep")
     nowhere = send(channel, "nameko-rpc", "victim.nowhere", "nowhere")
+    listener = runner.resources.get(ReplyListener, connection_key(runner.config))
+    stray = send(channel, "nameko-rpc", listener.routing_key, "stray")
     lost = send(channel, "source.events", "lost", "lose") | send(channel, "", "parcels", "unpack")
     kept = send(channel, "source.events", "kept", "hear") | send(channel, "source.events", "retried", "retry")
 
-    left = [
-        name for name in count() if not name.endswith(".dead") and name != REPLIES and not name.startswith("rpc.reply")
-    ]
+    left = [name for name in count() if not name.endswith(dead_letter_queue("")) and name != REPLIES]
     wait_until(lambda: not any(count()[name] for name in left), "the last of them", timeout=SECONDS)
     assert channel.is_open and runner.containers["victim"].wait(0) is False
 
@@ -195,7 +198,7 @@ def test_each_message_on_each_queue_is_handled_answered_kept_or_dropped_and_coun
     answered = Counter(
         message.properties["correlation_id"]
         for message in take_all(REPLIES)
-        if not message.routing_key.startswith("victim.")
+        if message.properties["message_id"] != message.properties["correlation_id"]
     )
     requests = plain | kept_requests | nowhere
     # Each request that asks for a reply has one, and no other has.
@@ -205,14 +208,16 @@ def test_each_message_on_each_queue_is_handled_answered_kept_or_dropped_and_coun
     for number in kept_requests | kept:
         assert tally.successes[number] + dead[number] == 1, number
     assert not tally.dropped.keys() - plain.keys() - nowhere.keys() - lost.keys()
+    assert listener.unclaimed == len(stray)
     assert runner.resources.get(Drops).counts.total() == tally.dropped.total()
     assert rpc["victim"].take("afterwards") == rpc["victim"].keep("afterwards") == len("afterwards")
     report(
-        sent=len(requests) + len(lost) + len(kept),
+        sent=len(requests) + len(stray) + len(lost) + len(kept),
         handled=len(tally.runs),
         answered=answered.total(),
         dead_letters=dead.total(),
         dropped=tally.dropped.total(),
+        stray_replies=len(stray),
     )
 
 
