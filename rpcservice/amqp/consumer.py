@@ -58,6 +58,11 @@ class Consumer:
         self._is_deleted = False
         self._queue = self._declare(channel)
 
+    @property
+    def queue(self) -> str:
+        """The name of the queue; empty before it is declared."""
+        return self._queue
+
     def settle(self, channel: LinkChannel) -> bool:
         """Consume on a channel, or no more, as the state asks for; False when nothing had to be done."""
         # One consumer of a channel at a time, for each takes the prefetch that was set last.
@@ -151,6 +156,10 @@ class ServiceChannel(Resource):
         # Whoever starts, stops or loses its queue while others are waited for is found by looking again.
         while any(consumer.settle(channel) for consumer in self._consumers):
             continue
+
+    def reopen(self) -> None:
+        """Have the channel opened anew, with all consumers; does not wait."""
+        self._managed.reopen()
 
     def resettle(self) -> None:
         """Have consumers started, ended and declared again as their state asks for; does not wait."""

@@ -51,10 +51,12 @@ class Pending:
 
 
 class Refusals:
-    """Has another channel opened after the broker has refused messages on one, at most once a second.
+    """Has another channel opened after the broker has refused messages on one, or ignored them, at most once a second.
 
     A channel of RabbitMQ (3.10 at least) on which a quorum queue got its first message while it had no leader goes on
-    refusing what is for that queue when it has one again. A queue of another kind refuses only what is too much for it.
+    refusing what is for that queue when it has one again; before 4.2, one on which a message was lost with the leader
+    never confirms another one (https://github.com/rabbitmq/rabbitmq-server/pull/14589). A queue of another kind refuses
+    only what is too much for it.
 
     Args:
         config: The settings.
@@ -77,7 +79,7 @@ class Refusals:
         self.is_due = False
 
     def note(self) -> None:
-        """Take note of a refusal."""
+        """Take note of a refusal, or of a confirm that did not come."""
         if self._can_be_stuck and monotonic() >= self._not_before:
             self._not_before = monotonic() + BETWEEN_CHANNELS
             self.is_due = True

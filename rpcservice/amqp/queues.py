@@ -20,6 +20,7 @@ from rpcservice.amqp.longwork import LongWork, take_over
 from rpcservice.amqp.message import context_from_headers
 from rpcservice.amqp.options import CLASS_OPTIONS, OPTIONS, Publication, PublishOptions
 from rpcservice.amqp.sender import ConfirmedSender
+from rpcservice.amqp.stalls import Stalls
 from rpcservice.amqp.topology import (
     Declarable,
     check_declarables,
@@ -137,8 +138,9 @@ class MessageHandler(Entrypoint):
         self._drops = host.resource(Drops)
         self._received = 0
         self._take = host.around("receipt", self._receive)
+        channel = host.resource(ServiceChannel, (key, host.service_name))
         self._consumer = Consumer(
-            host.resource(ServiceChannel, (key, host.service_name)),
+            channel,
             self._declare,
             self._on_message,
             self._prefetch(),
@@ -146,6 +148,8 @@ class MessageHandler(Entrypoint):
             arguments={**(queue.consumer_arguments or {}), **(given.get("consumer_arguments") or {})},
             tag_prefix=given.get("tag_prefix") or "",
         )
+        if not self._no_ack:
+            host.resource(Stalls).add(channel, self._consumer, lambda: (self,), lambda: self._received)
 
     def _prefetch(self) -> int:
         chosen: int | None = self._consuming.get("prefetch_count")

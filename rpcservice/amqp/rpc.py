@@ -16,6 +16,7 @@ from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.longwork import LongWork, take_over
 from rpcservice.amqp.message import context_from_headers, deadline_of, request_arguments
 from rpcservice.amqp.responder import Responder
+from rpcservice.amqp.stalls import Stalls
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.extension import Host
@@ -69,6 +70,7 @@ class RpcConsumer(Resource):
             channel = self.resources.get(ServiceChannel, (connection_key(self.config), self.key))
             prefetch = self.config.prefetch_count if self.config.prefetch_count is not None else self.config.max_workers
             self._consumer = Consumer(channel, self._declare, self._on_message, prefetch)
+            self.resources.get(Stalls).add(channel, self._consumer, self.methods.values, lambda: self._received)
         self.methods[entrypoint.method_name] = entrypoint
 
     def _declare(self, channel: LinkChannel) -> str:

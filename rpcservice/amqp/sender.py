@@ -148,7 +148,12 @@ class ConfirmedSender(Resource):
         what = describe(pending.message, seconds)
         if not pending.was_sent:
             return self._unsent(f"; the message had no channel {what}")
-        reason = self.connection.health() or "the broker sent no confirm"
+        trouble = self.connection.health()
+        if trouble is None:
+            # Not because of an alarm: what is sent after this one on the same channel might not be confirmed either.
+            self._refusals.note()
+            self._refusals.look()
+        reason = trouble or "the broker sent no confirm"
         return PublishTimeout(f"no confirm {what}: {reason}; whether the broker has the message is unknown")
 
     def no_room(self, message: Message, seconds: float) -> PublishTimeout | ConnectionLost:

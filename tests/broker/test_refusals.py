@@ -13,7 +13,7 @@ from rpcservice.amqp.link import LinkChannel, Message
 from rpcservice.amqp.replies import ReplyListener
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.concurrency import Event
-from rpcservice.errors import ChannelClosed, PublishRejected
+from rpcservice.errors import ChannelClosed, PublishRejected, PublishTimeout
 from rpcservice.testing.callers import cluster_client
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("quick_pauses")]
@@ -87,6 +87,17 @@ def test_confirms_that_do_not_come_are_not_waited_for_long(
     monkeypatch.setattr(sender._refusals, "_is_busy", lambda: True)
     channel = refuse(sender)
     assert sender._channel.current is channel
+    sender.publish(message("free"), 10)
+    assert sender._channel.current is not channel
+
+
+@quorum
+def test_a_channel_on_which_confirms_stay_away_is_given_up(sender: ConfirmedSender) -> None:
+    channel = sender._channel.current
+    assert channel is not None
+    channel.on_confirm = None
+    with pytest.raises(PublishTimeout):
+        sender.publish(message("free"), 0.5)
     sender.publish(message("free"), 10)
     assert sender._channel.current is not channel
 
