@@ -212,6 +212,9 @@ class Codecs(Resource):
         """
         self._by_name: dict[str, Codec] = {}
         self.default = self.named(self.config.serializer)
+        for name in self.config.serializers:
+            # Whether or not somebody uses it now: a slip is found at the start, and not by a message.
+            self.named(name)
         names = self.config.accept or (self.config.serializer,)
         accepting = Decoder(map(self.named, names), (), self.config.max_message_size)
         self._accepted = accepting.codecs

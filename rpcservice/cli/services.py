@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from rpcservice.config import is_service_file
 from rpcservice.core.entrypoint import DECLARATIONS
 from rpcservice.core.service import is_service
 from rpcservice.errors import CommandError, DeclarationError
+
+_log = logging.getLogger(__name__)
 
 
 def find_services(targets: Sequence[str]) -> list[type]:
@@ -116,9 +119,13 @@ def _classes(module: ModuleType) -> list[type]:
 
 def _services_of(module: ModuleType, target: str) -> list[type]:
     services = _candidates(module)
+    nameless = [cls.__name__ for cls in _classes(module) if _has_entrypoints(cls) and cls not in services]
     if services:
+        own = [name for name in nameless if getattr(module, name).__module__ == module.__name__]
+        bases = {base.__name__ for service in services for base in service.__mro__}
+        for name in sorted(set(own) - bases):
+            _log.warning("%s: %s has entrypoints but no name, and is not run as a service", target, name)
         return services
-    nameless = [cls.__name__ for cls in _classes(module) if _has_entrypoints(cls)]
     if nameless:
         raise CommandError(
             f'{target}: {nameless[0]} has entrypoints, but no name; give it one, such as name = "orders"'

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from rpcservice.cli.signals import Signals
+from rpcservice.cli.signals import LAST_RESORT, Signals
 from rpcservice.core.runner import ServiceRunner
 
 
@@ -27,7 +27,7 @@ class Serving:
             BrokerUnavailable: The broker could not be reached in time.
             Exception: What ended a service.
         """
-        with Signals(self._runner.backend) as signals:
+        with Signals(self._runner.backend, self._runner.config.shutdown_timeout + LAST_RESORT) as signals:
             signals.spawn(self._serve)
             if not signals.ends_before(1):
                 if not self._is_up:

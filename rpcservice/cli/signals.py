@@ -16,10 +16,13 @@ class Signals:
 
     Args:
         backend: Where :meth:`ends_before` waits.
+        patience: Seconds in which somebody has to act on the first signal; then the system ends the process. None
+            leaves that to the second one.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, patience: float | None = None) -> None:
         self._backend = backend
+        self._patience = patience
         self._changed = backend.event()
         self._received = 0
         self._has_ended = False
@@ -37,10 +40,11 @@ class Signals:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received += 1
         self._backend.wake_for(self._changed.set)
+        # Code that never gives control back keeps the hub from running, and whoever waits here from acting.
         if self._received == 2:
-            # Code that never gives control back keeps the hub from running, and whoever waits here from acting.
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(LAST_RESORT)
+            _end_after(LAST_RESORT)
+        elif self._received == 1 and self._patience is not None:
+            _end_after(self._patience)
 
     def spawn(self, function: Callable[[], object]) -> None:
         """Run beside the caller what :meth:`ends_before` waits for; it must not raise."""
@@ -58,7 +62,15 @@ class Signals:
         """Wait until what was spawned has ended, or so many signals have come; False for the latter."""
         while not self._has_ended:
             if self._received >= count:
+                if self._received == 1:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
                 return False
             self._changed.clear()
             self._changed.wait()
         return True
+
+
+def _end_after(seconds: float) -> None:
+    """Have the system end the process, whatever it is doing then."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -107,7 +107,8 @@ class Entrypoint(Extension):
         try:
             self.method_signature.bind(*args, **kwargs)
         except TypeError as exc:
-            raise IncorrectSignature(str(exc)) from exc
+            signature = self.method_signature.replace(return_annotation=inspect.Signature.empty)
+            raise IncorrectSignature(f"{self.method_name}{signature}: {exc}") from exc
 
     def is_expected(self, error: BaseException) -> bool:
         """Say whether an exception is part of the method's contract, so that it is a warning in the log."""

@@ -130,6 +130,11 @@ class _RemoteUnserializable(UnserializableValueError, RemoteError):  # type: ign
         self.value = self.repr_value = text.removeprefix("Unserializable value: `").removesuffix("`")
 
 
+# What tracebacks call it, and what it is called where it is sent on.
+_RemoteUnserializable.__name__ = _RemoteUnserializable.__qualname__ = UnserializableValueError.__name__
+_RemoteUnserializable.__module__ = UnserializableValueError.__module__
+
+
 def error_from_data(data: object) -> Exception:
     """Give the exception that an error object stands for: an instance of its class, or RemoteError."""
     if not isinstance(data, Mapping):

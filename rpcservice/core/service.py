@@ -39,7 +39,8 @@ def read_service(cls: type) -> ServiceDefinition:
     place = f"{cls.__module__}.{cls.__qualname__}"
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not name:
-        raise DeclarationError(f'{place} has no service name; give the class an attribute such as name = "orders"')
+        what = "has no service name" if not name else f"is named {name!r}, which is no text"
+        raise DeclarationError(f'{place} {what}; give the class an attribute such as name = "orders"')
     if {"*", "#"} & set(name.split(".")):
         # In the binding of its queue they would stand for the names of other services.
         raise DeclarationError(f"{place} is named {name!r}; '*' and '#' cannot stand alone in a service's name")

@@ -155,6 +155,8 @@ def test_a_serializer_that_cannot_be_imported_is_named(codecs: Callable[..., Cod
     own = {"broken": {"encoder": path, "decoder": "json.loads", "content_type": "text/x-broken"}}
     with pytest.raises(ConfigError, match=rf"SERIALIZERS\.broken\.encoder is '{path}', which cannot be imported"):
         codecs(serializer="broken", SERIALIZERS=own)
+    with pytest.raises(ConfigError, match=rf"SERIALIZERS\.broken\.encoder is '{path}', which cannot be imported"):
+        codecs(SERIALIZERS=own)
 
 
 @pytest.mark.parametrize("compression", [None, ""])

@@ -77,7 +77,7 @@ def test_several_services_can_be_hosted(here: Cli) -> None:
     [
         (("greeter.fail",), "greeter.fail raised ValueError: no luck"),
         (("greeter.helo",), "service 'greeter' has no @rpc method 'helo'; it has: fail, hello"),
-        (("greeter.hello", "[]"), "greeter.hello: missing a required argument: 'name'"),
+        (("greeter.hello", "[]"), "greeter.hello: hello(name: str): missing a required argument: 'name'"),
         (("greter.hello", "[]"), "the broker knows no service named 'greter'; is it running, and is this its name?"),
     ],
 )

@@ -160,6 +160,20 @@ def test_a_module_without_services_is_refused(write: Write) -> None:
     )
 
 
+def test_a_class_that_lacks_its_name_beside_one_that_has_one_is_told_of(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    write("cli_half.py", ORDERS.replace('name = "archive"', ""))
+    assert names("cli_half") == ["Orders"]
+    assert "cli_half: Archive has entrypoints but no name, and is not run as a service" in caplog.text
+
+
+def test_the_base_of_a_service_needs_no_name(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    write("cli_based.py", ORDERS.replace('name = "archive"', "").replace("class Helper:", "class Helper(Archive):"))
+    assert names("cli_based") == ["Orders", "Helper"]
+    assert not caplog.records
+
+
 def test_a_class_that_only_lacks_its_name_is_pointed_at(write: Write) -> None:
     write("cli_nameless.py", ORDERS.replace('name = "orders"', "").replace('name = "archive"', ""))
     assert refusal("cli_nameless") == (

@@ -254,6 +254,26 @@ def test_a_second_signal_ends_a_service_that_never_gives_control_back(start: Sta
     assert code == -signal.SIGALRM
 
 
+def test_one_signal_ends_a_service_that_never_gives_control_back_too(start: Start, folder: Path) -> None:
+    """When it has not stopped by itself within ``shutdown_timeout`` and a moment."""
+    (folder / "stubborn.py").write_text(STUBBORN.format(work="while True: pass"))
+    running = start("run", "stubborn.py", *EMBEDDED, "-d", "shutdown_timeout=1")
+    running.wait_for("at work")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(30) == -signal.SIGALRM
+
+
+def test_work_that_waits_may_take_its_time_to_end(start: Start, folder: Path) -> None:
+    """The loop turns, and so is nothing but the stop itself waited for."""
+    work = 'import time; time.sleep(5); print("finished", flush=True)'
+    (folder / "stubborn.py").write_text(STUBBORN.format(work=work))
+    running = start("run", "stubborn.py", *EMBEDDED, "-d", "shutdown_timeout=20")
+    running.wait_for("at work")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.wait() == 0
+    assert running.out[-1] == "finished"
+
+
 def test_a_broker_that_stays_away_is_a_failure(start: Start, closed_port: int) -> None:
     uri = f"amqp://me:secret@127.0.0.1:{closed_port}/"
     running = start("run", "hello.py", "--broker", uri, "-d", "startup_timeout=1", *HERE)
