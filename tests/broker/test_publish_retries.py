@@ -9,7 +9,7 @@ import pytest
 from kombu import Exchange, Queue
 from waiting import wait_until
 
-from rpcservice import Publisher, ServiceContainer
+from rpcservice import Publisher, Retry, ServiceContainer
 from rpcservice.amqp.connection import AmqpConnection, connection_key
 from rpcservice.concurrency import green
 from rpcservice.core.context import WorkerContext
@@ -85,7 +85,9 @@ def test_a_message_waits_for_the_connection_to_come_back(
     assert waiting_messages(rabbitmq, rabbitmq_uri) == 1
 
 
-@pytest.mark.parametrize("options", [{"retry": False}, {"retry_policy": {"max_retries": 0}}])
+@pytest.mark.parametrize(
+    "options", [{"retry": False}, {"retry_policy": {"max_retries": 0}}, {"retry": Retry(max_attempts=1)}], ids=str
+)
 @pytest.mark.parametrize("more", [{}, {"use_confirms": False}, {"declare": [Exchange("new")]}])
 def test_without_retries_a_lost_connection_is_an_error_at_once(
     shop: ServiceContainer, publish: Publish, proxy: TcpProxy, options: dict[str, Any], more: dict[str, Any]
@@ -111,12 +113,22 @@ def test_without_retries_a_connection_that_breaks_before_the_confirm_is_an_error
     assert "the broker may have the message" in str(error)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"retry_policy": {"max_retries": 1, "interval_start": 0}}, {"retry": Retry(max_attempts=2)}],
+    ids=["policy", "Retry"],
+)
 def test_a_message_is_published_again_as_often_as_the_policy_allows(
-    shop: ServiceContainer, publish: Publish, proxy: TcpProxy, rabbitmq: Any, rabbitmq_uri: str
+    shop: ServiceContainer,
+    publish: Publish,
+    proxy: TcpProxy,
+    rabbitmq: Any,
+    rabbitmq_uri: str,
+    options: dict[str, Any],
 ) -> None:
     """Once: it survives the first loss of the connection, which comes before its confirm."""
     proxy.black_hole()
-    outcome = outcome_of(lambda: publish(1, retry_policy={"max_retries": 1, "interval_start": 0}))
+    outcome = outcome_of(lambda: publish(1, **options))
     green().sleep(0)
     lose(proxy, shop)
     proxy.resume()
