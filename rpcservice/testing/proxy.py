@@ -166,7 +166,7 @@ class TcpProxy:
                         return
                     # What else was ready may not be watched any more; what is, is still ready.
                     break
-                elif self._listener is not None and fileno == self._listener.fileno():
+                if self._listener is not None and fileno == self._listener.fileno():
                     self._accept()
                 elif fileno in self._sides:
                     self._serve(self._sides[fileno], events)
