@@ -59,9 +59,7 @@ def test_namekos_standalone_client_gets_its_answer(nameko_client: JsonProcess, c
 
 
 @pytest.mark.usefixtures("seen")
-def test_a_nameko_service_gets_its_answer(
-    our_client: Any, nameko_client: JsonProcess, cut_ours: Cut
-) -> None:
+def test_a_nameko_service_gets_its_answer(our_client: Any, nameko_client: JsonProcess, cut_ours: Cut) -> None:
     with ThreadPoolExecutor(1) as pool:
         answer: Future[Any] = pool.submit(
             nameko_client.ask, op="call", service="nameko_shop", method="ask_ours", args=["hold", 1], timeout=25
