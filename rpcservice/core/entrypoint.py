@@ -107,6 +107,8 @@ class Entrypoint(Extension):
         try:
             self.method_signature.bind(*args, **kwargs)
         except TypeError as exc:
+            if not all(isinstance(name, str) for name in kwargs):
+                raise IncorrectSignature(str(exc)) from exc  # keywords that are none fit no method
             signature = self.method_signature.replace(return_annotation=inspect.Signature.empty)
             raise IncorrectSignature(f"{self.method_name}{signature}: {exc}") from exc
 

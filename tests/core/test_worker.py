@@ -267,8 +267,13 @@ def test_an_interrupt_passes_through_and_the_call_is_given_back(
     hand: type[Any], provider: type[Any], journal: list[str], start: Start, fire: Fire
 ) -> None:
     container = start(make_service(hand, journal, provider()))
-    with pytest.raises(KeyboardInterrupt):
-        fire(container, "method", KeyboardInterrupt())
+    # Tests in the background ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fire(container, "method", KeyboardInterrupt())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert journal[-2:] == ["give back", "worker_teardown"]
 
 
