@@ -74,6 +74,7 @@ class JsonProcess:
                 ended = self._process.poll()
                 # A short wait at most, for the process may end without a further line.
                 if monotonic() > deadline or (ended is not None and not self._reader.is_alive()):
+                    self._abort()
                     raise AssertionError(f"{what} did not come; exit code {ended}; its log ends:\n{self.log_tail()}")
                 self._changed.wait(0.2)
         return value
@@ -85,6 +86,12 @@ class JsonProcess:
     def matching(self, **items: Any) -> list[Line]:
         """Give the lines so far that have these items."""
         return [line for line in list(self.lines) if items.items() <= line.items()]
+
+    def _abort(self) -> None:
+        """Have a process that still runs say in its log where its threads stand, if it has a faulthandler, and end."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGABRT)
+            self._process.wait(10)
 
     def send(self, **request: Any) -> int:
         """Write a request as a line of JSON; gives the id that its answer will have."""

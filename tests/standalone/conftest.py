@@ -1,5 +1,6 @@
 """A running service, and programs that call it from processes of their own, which nothing has patched."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +38,10 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., JsonProcess]]:
 
     def start(function: str, *args: Any) -> JsonProcess:
         command = [sys.executable, "-X", "dev", str(PROGRAM), function, *map(str, args)]
-        started.append(JsonProcess(command, tmp_path / f"log{len(started)}"))
+        # Without coverage, which holds a lock for a moment in which weak references that die call back, and then waits
+        # for it itself.
+        environment = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
+        started.append(JsonProcess(command, tmp_path / f"log{len(started)}", environment))
         return started[-1]
 
     yield start

@@ -109,11 +109,9 @@ def test_threads_share_a_connection_over_tls(
 
 
 def test_what_a_signal_handler_raises_in_one_thread_stops_no_other(
-    desk: type[Desk], run_program: Run, rabbitmq_uri: str, monkeypatch: pytest.MonkeyPatch
+    desk: type[Desk], run_program: Run, rabbitmq_uri: str
 ) -> None:
     """Afterwards all get answers and confirms, and the interrupted thread too."""
-    # coverage's own steps in Python are others that an exception would come between.
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     answer = run_program("storm", rabbitmq_uri, 8, 3000)
     assert answer == {"wrong": [], "goes on": True, "pending": 0, "unconfirmed": 0}
 
