@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.waiting import travelling
 from rpcservice.config import Settings
-from rpcservice.core.faults import safe_text
+from rpcservice.core.faults import summary
 
 SUFFIX = ".dead"
 OWN_PREFIX = "rpcservice-"
@@ -104,7 +104,7 @@ def dead_letter(
         ORIGIN_KEY: routing_key,
         QUEUE: queue,
         WAY_BACK: way_back._asdict(),
-        ERROR: f"{type(error).__name__}: {safe_text(error)}"[:_LONGEST_ERROR],
+        ERROR: summary(error)[:_LONGEST_ERROR],
         TRACEBACK: "".join(traceback.format_exception(error))[-_LONGEST_TRACEBACK:],
         SERVICE: service,
         METHOD: method,

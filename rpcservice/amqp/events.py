@@ -97,6 +97,13 @@ class EventHandler(MessageHandler):
         self.event_type = event_type
         self.handler_type = handler_type
         self.reliable_delivery = reliable_delivery
+        if self._is_transient_broadcast:
+            # Each instance would leave a queue of its own behind, for nobody.
+            self._keeps_dead_letters = False
+
+    @property
+    def _is_transient_broadcast(self) -> bool:
+        return self.handler_type == BROADCAST and not self.reliable_delivery
 
     @property
     def broadcast_identifier(self) -> str:
@@ -119,14 +126,11 @@ class EventHandler(MessageHandler):
                 f"{self.bound_to.service_name}.{self.method_name}: a BROADCAST handler cannot be reliable, since its "
                 "queue has another name at each start; set reliable_delivery=False, or override broadcast_identifier"
             )
-        if self.handler_type == BROADCAST and not self.reliable_delivery:
-            # Each instance would leave a queue of its own behind, for nobody.
-            if self._consuming.get("dead_letter"):
-                raise DeclarationError(
-                    f"{self.bound_to.service_name}.{self.method_name}: a BROADCAST handler has no dead letters, since "
-                    "its queue has another name at each start; leave dead_letter out"
-                )
-            self._keeps_dead_letters = False
+        if self._is_transient_broadcast and self._consuming.get("dead_letter"):
+            raise DeclarationError(
+                f"{self.bound_to.service_name}.{self.method_name}: a BROADCAST handler has no dead letters, since "
+                "its queue has another name at each start; leave dead_letter out"
+            )
         self.queue = self._make_queue()
         super().setup()
 
@@ -143,7 +147,7 @@ class EventHandler(MessageHandler):
             exchange=make_event_exchange(self.bound_to.config, self.source_service),
             routing_key=self.event_type,
             durable=True,
-            exclusive=self.handler_type == BROADCAST and not self.reliable_delivery,
+            exclusive=self._is_transient_broadcast,
             auto_delete=not self.reliable_delivery,
             queue_arguments=self._shared_arguments(),
         )
@@ -168,8 +172,7 @@ class EventHandler(MessageHandler):
     @property
     def queue_with_dead_letters(self) -> str | None:
         """The name of the queue whose dead letters are kept; None where they are not."""
-        is_lasting = self.handler_type != BROADCAST or self.reliable_delivery
-        return self.queue_name if self._keeps_dead_letters and is_lasting else None
+        return self.queue_name if self._keeps_dead_letters else None
 
     def describe(self) -> str:
         """Name the event."""

@@ -19,7 +19,7 @@ from rpcservice.amqp.link import Delivery, LinkChannel
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.amqp.waiting import WAIT_EXCHANGE, WaitQueues
 from rpcservice.core.entrypoint import Entrypoint
-from rpcservice.core.faults import safe_text
+from rpcservice.core.faults import summary
 from rpcservice.core.retry import Retry
 from rpcservice.errors import BrokerError, DeclarationError, MessageTooLarge, Requeue, UndeliverableMessage
 
@@ -110,7 +110,7 @@ class Failures:
         if deadline is not None and time() + pause > deadline:
             return False
         limit = f" of {retry.max_attempts}" if retry is not None else ""
-        _log.warning("%s: attempt %d%s: %s; again in %.3g s", self, attempts, limit, _summary(error), pause)
+        _log.warning("%s: attempt %d%s: %s; again in %.3g s", self, attempts, limit, summary(error), pause)
         message = again(delivery, self.queue, way_back, attempts)
         try:
             self._hand_over(holder, lambda: self._waits.send(message, pause, retries=0))
@@ -138,7 +138,7 @@ class Failures:
             is_kept = self._hand_over(holder, lambda: send(light, retries=0))
         if is_kept:
             kept_in = dead_letter_queue(self.queue)
-            _log.error("%s: given up after attempt %d, and put into %s: %s", self, attempts, kept_in, _summary(error))
+            _log.error("%s: given up after attempt %d, and put into %s: %s", self, attempts, kept_in, summary(error))
         return True
 
     def bury_later(self, delivery: Delivery, error: BaseException, way_back: Route, done: Callable[[], Any]) -> None:
@@ -184,7 +184,3 @@ class Failures:
 
     def __str__(self) -> str:
         return f"{self._service}.{self._method}"
-
-
-def _summary(error: BaseException) -> str:
-    return f"{type(error).__name__}: {safe_text(error)}"

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from rpcservice.amqp.connection import AmqpConnection, connection_key
+from rpcservice.amqp.connection import NOT_FOUND, AmqpConnection, connection_key
 from rpcservice.amqp.deadletters import SUFFIX, dead_letter_queue, revived
 from rpcservice.amqp.link import Delivery, LinkChannel
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.resource import Resource
 from rpcservice.errors import ChannelClosed, ConnectionLost, UndeliverableMessage
-
-NOT_FOUND = 404
 
 Choice = Callable[[Delivery], bool]
 """Says of a dead letter whether it is meant."""

@@ -258,7 +258,7 @@ class Rpc(Entrypoint):
         if error is not None:
             # By the exchange that requests go to, so that any instance of the service can take it.
             way_back = Route(request.exchange, request.routing_key)
-            if self.method_failures.try_again(ctx, error, way_back, deadline_of(request.headers)):
+            if self.method_failures.try_again(ctx, error, way_back, self.method_deadline(ctx)):
                 return
             self.method_failures.bury(ctx, error, way_back)
         try:

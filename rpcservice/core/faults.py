@@ -80,6 +80,11 @@ def safe_text(value: object) -> str:
         return "[__unicode__ failed]"
 
 
+def summary(error: BaseException) -> str:
+    """Say in a few words what was raised: its class and its text."""
+    return f"{type(error).__name__}: {safe_text(error)}"
+
+
 def safe(value: object) -> Any:
     """Give a value as text, or as lists and mappings of text, so that any serializer can encode it."""
     try:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from rpcservice.concurrency import Event, Task
 from rpcservice.core.context import WorkerContext
-from rpcservice.core.faults import safe_text
+from rpcservice.core.faults import summary
 from rpcservice.core.resource import Resource
 from rpcservice.errors import ConfigError, DeadlineExceeded, MissingKey, StoreUnavailable
 
@@ -144,7 +144,7 @@ def make_key(ctx: WorkerContext, given: Literal[True] | KeyFunction) -> str:
         try:
             identity = given(*ctx.args, **ctx.kwargs)
         except Exception as exc:
-            raise MissingKey(f"{place}: idempotent= failed: {type(exc).__name__}: {safe_text(exc)}") from exc
+            raise MissingKey(f"{place}: idempotent= failed: {summary(exc)}") from exc
     if isinstance(identity, bool) or not isinstance(identity, str | int | UUID) or identity == "":
         raise MissingKey(f"{place}: idempotent= gave {identity!r:.100}; it has to be a text, a whole number or a UUID")
     parts = (ctx.service_name, ctx.entrypoint.method_name, str(identity))

@@ -10,7 +10,7 @@ from typing import Any
 
 from rpcservice.core.context import WorkerContext, current_worker
 from rpcservice.core.dependency import DependencyProvider
-from rpcservice.core.faults import safe_text
+from rpcservice.core.faults import summary
 from rpcservice.core.timelimit import call_within
 from rpcservice.errors import ContainerBeingKilled
 
@@ -187,9 +187,9 @@ def ends_worker(ctx: WorkerContext, error: BaseException) -> bool:
 def record(ctx: WorkerContext, error: BaseException) -> None:
     """Note an error in the context and in the log."""
     if ctx.entrypoint.is_expected(error):
-        _log.warning("(expected) %s: %s", ctx.call_id, _summary(error))
+        _log.warning("(expected) %s: %s", ctx.call_id, summary(error))
     else:
-        _log.error("%s: %s", ctx.call_id, _summary(error), exc_info=error)
+        _log.error("%s: %s", ctx.call_id, summary(error), exc_info=error)
     if not ctx.settled:
         ctx.error = error
         ctx.result = None
@@ -200,10 +200,6 @@ def fail(ctx: WorkerContext, error: BaseException) -> None:
     record(ctx, error)
     ctx.reply = None
     ctx.entrypoint.encode(ctx)
-
-
-def _summary(error: BaseException) -> str:
-    return f"{type(error).__name__}: {safe_text(error)}"
 
 
 def _abandon(plan: WorkerPlan, ctx: WorkerContext) -> None:
