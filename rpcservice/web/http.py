@@ -12,7 +12,15 @@ from werkzeug.routing import Rule
 
 from rpcservice.core.context import CALL_ID_STACK, WorkerContext, current_worker
 from rpcservice.core.entrypoint import Entrypoint
-from rpcservice.errors import BadRequest, ContainerBeingKilled, WorkerPoolFull, WorkerTimeout
+from rpcservice.errors import (
+    BadRequest,
+    CircuitOpen,
+    ContainerBeingKilled,
+    RpcTimeout,
+    TooManyCalls,
+    WorkerPoolFull,
+    WorkerTimeout,
+)
 from rpcservice.web.answer import (
     Answer,
     answer_from_error,
@@ -163,15 +171,16 @@ class Http(Entrypoint):
 
     def _describe(self, error: BaseException) -> Answer:
         request, ctx = _refused_request.get(), current_worker.get()
-        if isinstance(error, WorkerTimeout):
-            error = GatewayTimeout("The service took too long.")
+        is_clients_fault = isinstance(error, (BadRequest, *self.expected_exceptions))
+        if not is_clients_fault:
+            error = _as_gateway(error)
         if request is None and ctx is not None:
             request = ctx.message
         return answer_from_error(
             error,
             accept=request.head.headers.get("accept", "") if isinstance(request, WebRequest) else "",
             call_id=ctx.call_id if ctx is not None else None,
-            is_clients_fault=isinstance(error, (BadRequest, *self.expected_exceptions)),
+            is_clients_fault=is_clients_fault,
         )
 
     def is_expected(self, error: BaseException) -> bool:
@@ -220,6 +229,19 @@ class Http(Entrypoint):
     def describe(self) -> str:
         """Say which requests fire the method."""
         return f"http {self.method} {self.url} -> {self.method_name}"
+
+
+def _as_gateway(error: BaseException) -> BaseException:
+    """Give the error for outside where the fault is the time or another service, whose name is nobody's business."""
+    if isinstance(error, WorkerTimeout):
+        return GatewayTimeout("The service took too long.")
+    if isinstance(error, RpcTimeout):
+        return GatewayTimeout("A service that is needed for this took too long.")
+    if isinstance(error, CircuitOpen):
+        return unavailable("A service that is needed for this does not answer.", max(1, math.ceil(error.retry_in)))
+    if isinstance(error, TooManyCalls):
+        return unavailable("A service that is needed for this is busy.")
+    return error
 
 
 http = Http.decorator

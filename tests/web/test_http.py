@@ -14,7 +14,7 @@ from werkzeug.exceptions import Conflict, NotFound, abort
 
 from rpcservice import DependencyProvider, WorkerContext, http
 from rpcservice.concurrency import green
-from rpcservice.errors import MalformedRequest
+from rpcservice.errors import CircuitOpen, MalformedRequest, RpcTimeout, TooManyCalls
 from rpcservice.testing import FakeHost, entrypoint_hook
 from rpcservice.web.http import Http
 
@@ -84,6 +84,18 @@ class Shop:
     @http("GET", "/quota", expected_exceptions=Quota)
     def quota(self, request: Request) -> Any:
         raise Quota("too <many>")
+
+    @http("GET", "/calls/<kind>")
+    def calls(self, request: Request, kind: str) -> Any:
+        raise {
+            "slow": RpcTimeout("vault", "open", 2),
+            "gone": CircuitOpen("vault", retry_in=2.5),
+            "busy": TooManyCalls("vault", 50),
+        }[kind]
+
+    @http("GET", "/impatient", expected_exceptions=RpcTimeout)
+    def impatient(self, request: Request) -> Any:
+        raise RpcTimeout("vault", "open", 2)
 
     @http("GET", "/malformed")
     def malformed(self, request: Request) -> Any:
@@ -223,6 +235,23 @@ def test_expected_exceptions_are_a_400_with_their_text(shop: Any) -> None:
     reply = shop.get("/quota")
     assert (reply.status, reply.text) == (400, "Error: Quota: too <many>\n")
     assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "retry_after"), [("slow", 504, None), ("gone", 503, "3"), ("busy", 503, "1")]
+)
+def test_a_call_of_another_service_that_fails_for_now_says_so_and_not_of_which(
+    shop: Any, kind: str, status: int, retry_after: str | None
+) -> None:
+    reply = shop.get(f"/calls/{kind}")
+    assert (reply.status, reply.headers.get("Retry-After")) == (status, retry_after)
+    assert "vault" not in reply.text
+
+
+def test_a_call_that_took_too_long_may_be_an_expected_exception(shop: Any) -> None:
+    reply = shop.get("/impatient")
+    assert reply.status == 400
+    assert reply.text.startswith("Error: RpcTimeout: vault.open did not answer within 2 s")
 
 
 def test_a_bad_request_raised_in_the_method_is_a_400_with_its_text(shop: Any) -> None:
