@@ -81,11 +81,14 @@ class Meter:
         )
 
 
-def run_greenlets(plan: Plan, call: Callable[[], object]) -> None:
-    """Keep the plan's number of calls under way from greenlets, first to warm up and then to measure."""
+def drive_greenlets(call: Callable[[], object], in_flight: int, seconds: float) -> list[float]:
+    """Keep so many calls under way from greenlets for so long; gives the seconds that each took."""
     import eventlet
 
-    def loop(end: float, latencies: list[float]) -> None:
+    latencies: list[float] = []
+    end = time.perf_counter() + seconds
+
+    def loop() -> None:
         clock = time.perf_counter
         begun = clock()
         while begun < end:
@@ -94,17 +97,17 @@ def run_greenlets(plan: Plan, call: Callable[[], object]) -> None:
             latencies.append(now - begun)
             begun = now
 
-    def drive(seconds: float) -> list[float]:
-        latencies: list[float] = []
-        end = time.perf_counter() + seconds
-        threads = [eventlet.spawn(loop, end, latencies) for _ in range(plan.in_flight)]
-        for thread in threads:
-            thread.wait()
-        return latencies
+    threads = [eventlet.spawn(loop) for _ in range(in_flight)]
+    for thread in threads:
+        thread.wait()
+    return latencies
 
-    drive(plan.warmup)
+
+def run_greenlets(plan: Plan, call: Callable[[], object]) -> None:
+    """Keep the plan's number of calls under way from greenlets, first to warm up and then to measure."""
+    drive_greenlets(call, plan.in_flight, plan.warmup)
     meter = Meter()
-    meter.finish(drive(plan.seconds))
+    meter.finish(drive_greenlets(call, plan.in_flight, plan.seconds))
 
 
 async def run_tasks(plan: Plan, call: Callable[[], Awaitable[object]]) -> None:
