@@ -81,14 +81,11 @@ class Meter:
         )
 
 
-def drive_greenlets(call: Callable[[], object], in_flight: int, seconds: float) -> list[float]:
-    """Keep so many calls under way from greenlets for so long; gives the seconds that each took."""
+def run_greenlets(plan: Plan, call: Callable[[], object]) -> None:
+    """Keep the plan's number of calls under way from greenlets, first to warm up and then to measure."""
     import eventlet
 
-    latencies: list[float] = []
-    end = time.perf_counter() + seconds
-
-    def loop() -> None:
+    def loop(end: float, latencies: list[float]) -> None:
         clock = time.perf_counter
         begun = clock()
         while begun < end:
@@ -97,17 +94,17 @@ def drive_greenlets(call: Callable[[], object], in_flight: int, seconds: float) 
             latencies.append(now - begun)
             begun = now
 
-    threads = [eventlet.spawn(loop) for _ in range(in_flight)]
-    for thread in threads:
-        thread.wait()
-    return latencies
+    def drive(seconds: float) -> list[float]:
+        latencies: list[float] = []
+        end = time.perf_counter() + seconds
+        threads = [eventlet.spawn(loop, end, latencies) for _ in range(plan.in_flight)]
+        for thread in threads:
+            thread.wait()
+        return latencies
 
-
-def run_greenlets(plan: Plan, call: Callable[[], object]) -> None:
-    """Keep the plan's number of calls under way from greenlets, first to warm up and then to measure."""
-    drive_greenlets(call, plan.in_flight, plan.warmup)
+    drive(plan.warmup)
     meter = Meter()
-    meter.finish(drive_greenlets(call, plan.in_flight, plan.seconds))
+    meter.finish(drive(plan.seconds))
 
 
 async def run_tasks(plan: Plan, call: Callable[[], Awaitable[object]]) -> None:
