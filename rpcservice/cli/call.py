@@ -8,7 +8,7 @@ import click
 
 from rpcservice.cli.client import carry_out, client_options, client_settings, parse_json, set_up_logs
 from rpcservice.cli.common import Command, is_debug, make_runner
-from rpcservice.cli.run import patch
+from rpcservice.cli.patching import patch
 from rpcservice.errors import CommandError, IncorrectSignature, RemoteError
 
 if TYPE_CHECKING:

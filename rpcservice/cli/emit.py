@@ -7,7 +7,7 @@ import click
 
 from rpcservice.cli.client import carry_out, client_options, client_settings, parse_json, set_up_logs
 from rpcservice.cli.common import Command, describe_error, is_debug, make_runner
-from rpcservice.cli.run import patch
+from rpcservice.cli.patching import patch
 
 if TYPE_CHECKING:
     from rpcservice.config import Settings

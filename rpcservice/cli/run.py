@@ -1,7 +1,6 @@
 """``rpcservice run``: hosts services until it is told to stop."""
 
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,20 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from rpcservice.cli.common import Command, backdoor_address, config_options, is_debug, make_runner, read_settings
+from rpcservice.cli.patching import patch
 from rpcservice.errors import CommandError, RpcServiceError
 
 if TYPE_CHECKING:
     from rpcservice.core.runner import ServiceRunner
-
-
-def patch() -> None:
-    """Patch the standard library for eventlet, before anything is imported that binds what it patches."""
-    with warnings.catch_warnings():
-        # Nothing else is silenced, and who runs services can do nothing about this one.
-        warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-        import eventlet
-
-    eventlet.monkey_patch()
 
 
 @click.command(cls=Command)

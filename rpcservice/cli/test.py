@@ -6,7 +6,7 @@ from importlib import import_module
 import click
 
 from rpcservice.cli.common import Command, nameko_option, stands_in_for_nameko
-from rpcservice.cli.run import patch
+from rpcservice.cli.patching import patch
 from rpcservice.errors import MissingExtra
 
 # The command line has imported this package already, and nothing in it needs its assertions rewritten.

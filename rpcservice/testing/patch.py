@@ -3,6 +3,6 @@
 pytest loads what ``-p`` names before it collects anything, so that no test module sees an unpatched socket.
 """
 
-from rpcservice.cli.run import patch
+from rpcservice.cli.patching import patch
 
 patch()

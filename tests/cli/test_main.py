@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from command_process import Result
+from command_process import Result, run_python
 
 import rpcservice
 from rpcservice.cli import main
@@ -128,17 +127,6 @@ def test_the_script_is_installed() -> None:
     assert output == f"rpcservice {rpcservice.__version__}\n"
 
 
-def unmeasured() -> dict[str, str]:
-    """Give an environment in which coverage does not begin by importing eventlet."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-
-
-def run_python(code: str, *options: str) -> str:
-    """Run some code in a new process; gives what it prints."""
-    command = [sys.executable, *options, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=unmeasured()).stdout
-
-
 def modules_after(statement: str) -> set[str]:
     """Give what is loaded in a new process after a statement."""
     return set(json.loads(run_python(f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))")))
@@ -171,9 +159,9 @@ def test_the_public_names_patch_nothing() -> None:
 
 
 def test_patching_silences_eventlets_deprecation_and_nothing_else() -> None:
-    run_python("from rpcservice.cli.run import patch\npatch()", "-W", "error")
+    run_python("from rpcservice.cli.patching import patch\npatch()", "-W", "error")
     run_python(
-        "import warnings\nfrom rpcservice.cli.run import patch\npatch()\n"
+        "import warnings\nfrom rpcservice.cli.patching import patch\npatch()\n"
         "try:\n    warnings.warn('other', DeprecationWarning)\nexcept DeprecationWarning:\n    pass\n"
         "else:\n    raise SystemExit(1)\n",
         "-W",
