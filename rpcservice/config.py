@@ -69,6 +69,7 @@ class Settings:
     serializer: str = "json"
     accept: tuple[str, ...] = ()
     serializers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    fast_json: bool | None = None
     service_container_cls: str | None = None
     max_workers: int = 10
     parent_calls_tracked: int = 10
@@ -145,6 +146,7 @@ KEYS: tuple[Key, ...] = (
     Key("serializer", TEXT, "What messages are encoded with: json, pickle, yaml, msgpack, or one of SERIALIZERS."),
     Key("ACCEPT", NAMES, "Serializers accepted from others; empty accepts the one that is used for sending."),
     Key("SERIALIZERS", SERIALIZERS, "Serializers of one's own."),
+    Key("fast_json", optional(BOOLEAN), "Use orjson and msgspec for json; null uses them where they are installed."),
     Key("SERVICE_CONTAINER_CLS", optional(PLACE), "A subclass of ServiceContainer that hosts the services."),
     Key("max_workers", integer(1), "Calls that one service carries out at a time."),
     Key("parent_calls_tracked", integer(0), "Length of the call stack that travels with a call."),

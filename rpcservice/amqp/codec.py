@@ -12,6 +12,7 @@ from kombu import serialization
 from kombu.utils import json as kombu_json
 
 from rpcservice.amqp.compression import unpack
+from rpcservice.amqp.fastjson import Dumps, Loads, quicken
 from rpcservice.config import import_named
 from rpcservice.core.resource import Resource
 from rpcservice.errors import ConfigError, MalformedRequest, MissingExtra, UnserializableValueError
@@ -19,6 +20,7 @@ from rpcservice.errors import ConfigError, MalformedRequest, MissingExtra, Unser
 RAW_TYPES = (None, "application/data", "application/text")
 """Content types of bodies that no serializer has made; kombu hands them on as they are."""
 _RAW_ENCODINGS = ("binary", "ascii-8bit")
+_INSTALL_FAST = 'pip install "rpcservice[fast]"'
 _SLOW_ENCODINGS = ("punycode", "idna")
 """Of texts as long as a name: a megabyte of punycode takes minutes, in which nothing else runs."""
 
@@ -30,8 +32,8 @@ class Codec:
     name: str
     content_type: str
     content_encoding: str
-    dumps: Callable[[Any], bytes]
-    loads: Callable[[bytes], Any]
+    dumps: Dumps
+    loads: Loads
 
     def encode(self, value: object) -> bytes:
         """Encode a value.
@@ -45,8 +47,15 @@ class Codec:
             raise UnserializableValueError(value) from exc
 
 
-def _json_codec() -> Codec:
-    """Give kombu's json, with an encoder and a decoder that are built once; the standard library makes one a call."""
+def _json_codec(fast: bool | None) -> Codec:
+    """Give kombu's json, with an encoder and a decoder that are built once; the standard library makes one a call.
+
+    Args:
+        fast: Whether orjson and msgspec are used; None uses them where they are installed.
+
+    Raises:
+        MissingExtra: They are to be used, and are not there.
+    """
     encode_into = _json_encoder()
     make_scanner: Any = scanner.make_scanner
     scan = make_scanner(json.JSONDecoder())
@@ -68,7 +77,14 @@ def _json_codec() -> Codec:
         # White space around the value, or something that is no JSON: for the decoder that tells what is wrong.
         return value if end == len(text) else plain(text)
 
-    return Codec("json", "application/json", "utf-8", dumps, loads)
+    functions: tuple[Dumps, Loads] = (dumps, loads)
+    if fast is not False:
+        try:
+            functions = quicken(dumps, loads)
+        except ImportError as exc:
+            if fast:
+                raise MissingExtra(f"fast_json: true needs orjson and msgspec ({exc}); run: {_INSTALL_FAST}") from exc
+    return Codec("json", "application/json", "utf-8", *functions)
 
 
 def _json_encoder() -> Callable[[Any, int], Iterable[str]]:
@@ -228,7 +244,7 @@ class Codecs(Resource):
             if own is not None:
                 codec = _own_codec(name, own)
             elif name == "json":
-                codec = _json_codec()
+                codec = _json_codec(self.config.fast_json)
             else:
                 codec = _kombu_codec(name)
             self._by_name[name] = codec

@@ -42,7 +42,7 @@ def is_uuid(text: object) -> bool:
 
 @every_link
 def test_a_request_is_as_namekos_with_app_id_and_message_id(start: Start, caller: type, run_in: Any, wire: Any) -> None:
-    runner = start(Echo, caller)
+    runner = start(Echo, caller, fast_json=False)
     requests = wire.tap("nameko-rpc", "echo.*")
     run_in(runner, lambda caller: caller.cluster.echo.show(1, "ü", a=None), language="de")
     request = requests.take()
@@ -95,7 +95,7 @@ def test_options_of_a_client_become_properties(start: Start, caller: type, run_i
 
 @every_link
 def test_a_reply_to_our_own_client_is_transient(start: Start, wire: Any) -> None:
-    start(Echo)
+    start(Echo, fast_json=False)
     reply = wire.request("echo.show", app_id="rpcservice", correlation_id="mine", priority=5)
     assert (reply.exchange, reply.body) == ("nameko-rpc", b'{"result": [[], {}], "error": null}')
     properties = dict(reply.properties)
@@ -130,7 +130,7 @@ def test_an_error_reply_has_both_keys_and_no_context(start: Start, wire: Any) ->
 
 @every_link
 def test_an_event_is_as_namekos_with_app_id_and_message_id(start: Start, caller: type, run_in: Any, wire: Any) -> None:
-    runner = start(caller)
+    runner = start(caller, fast_json=False)
     events = wire.tap("caller.events")
     run_in(runner, lambda caller: caller.dispatch("said", {"a": [1, "ü"]}), language="de")
     event = events.take()

@@ -20,7 +20,7 @@ from decimal import Decimal
 
 from kombu import Exchange, Queue
 
-CONFIG = {"AMQP_URI": URI, "ACCEPT": ["json", "pickle", "yaml", "msgpack"]}
+CONFIG = {"AMQP_URI": URI, "ACCEPT": ["json", "pickle", "yaml", "msgpack"], "fast_json": False}
 
 if FRAMEWORK == "nameko":
     import nameko_both

@@ -1,5 +1,6 @@
 """What a caller that is not ours is owed: a persistent reply that the broker has confirmed before the ack."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -125,7 +126,7 @@ def test_a_request_without_reply_to_runs_and_its_result_is_dropped(caller: RawCa
     caller.listen()
     caller.request(reply_to=None)
     caller.request()
-    assert caller.reply().body == b'{"result": 2, "error": null}'
+    assert json.loads(caller.reply().body) == {"result": 2, "error": None}
 
 
 def test_a_call_that_ends_during_the_stop_is_answered_and_acked(
@@ -137,6 +138,6 @@ def test_a_call_that_ends_during_the_stop_is_answered_and_acked(
     wait_until(lambda: Counter.runs, "the call")
     stopping = green().spawn(counter.stop)
     Counter.gate.set()
-    assert caller.reply().body == b'{"result": "held", "error": null}'
+    assert json.loads(caller.reply().body) == {"result": "held", "error": None}
     assert stopping.wait(10)
     assert rabbitmq.queues(rabbitmq_uri)["rpc-counter"]["messages"] == 0

@@ -1,0 +1,78 @@
+"""JSON by orjson and msgspec where they do as the standard library does; it does the rest, and says what is wrong.
+
+Each is used for one direction. orjson writes, for it refuses what JSON does not have, but for what :func:`make_dumps`
+keeps from it. msgspec reads, for whole numbers of any size stay what they are, which orjson makes floats of.
+"""
+
+import marshal
+import re
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+Dumps = Callable[[Any], bytes]
+Loads = Callable[[bytes], Any]
+
+_MARSHAL_VERSION = 4
+"""Of :mod:`marshal`'s format; the first in which a text that is met again costs nothing."""
+# A float of that format whose exponent has no bit clear: NaN or infinity. By its type, and by that with the mark of
+# what may be referred to; two patterns, for one that begins with a certain byte is found several times faster.
+_IS_ODD = re.compile(rb"g.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL).search
+_IS_ODD_MARKED = re.compile(rb"\xe7.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL).search
+_BEYOND_64_BITS = 2**64 + 1
+
+
+def quicken(dumps: Dumps, loads: Loads) -> tuple[Dumps, Loads]:
+    """Give functions that do what these two do, and are faster.
+
+    Args:
+        dumps: Encodes a value as JSON.
+        loads: Decodes it.
+
+    Raises:
+        ImportError: orjson or msgspec is not there, or too old to be trusted.
+    """
+    orjson, msgspec = import_module("orjson"), import_module("msgspec")
+    decode = msgspec.json.Decoder().decode
+    if decode(str(_BEYOND_64_BITS).encode()) != _BEYOND_64_BITS:
+        raise ImportError("this msgspec reads large numbers as floats")
+    return make_dumps(orjson, dumps), make_loads(decode, loads)
+
+
+def make_dumps(orjson: Any, dumps: Dumps) -> Dumps:
+    """Give what encodes by orjson, and by ``dumps`` what orjson refuses or would write as something else.
+
+    orjson writes NaN and infinity as null, and enumerations, UUIDs and subclasses of what JSON has without asking. All
+    of these are told by marshal, which takes nothing but plain types and is several times faster than encoding.
+    """
+    encode = orjson.dumps
+    options = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+    to_marshal = marshal.dumps
+
+    def fast_dumps(value: Any) -> bytes:
+        try:
+            plain = to_marshal(value, _MARSHAL_VERSION)
+            # The look at single bytes passes nearly all values; large floats and numbers such as 255 have them too.
+            is_odd = (127 in plain or 255 in plain) and (_IS_ODD(plain) or _IS_ODD_MARKED(plain))
+            if not is_odd:
+                encoded: bytes = encode(value, None, options)
+                return encoded
+        except Exception:
+            pass  # the other encoder takes it, or says what is wrong
+        return dumps(value)
+
+    return fast_dumps
+
+
+def make_loads(decode: Loads, loads: Loads) -> Loads:
+    """Give what decodes by msgspec, and by ``loads`` what kombu has typed and what msgspec refuses, such as NaN."""
+
+    def fast_loads(body: bytes) -> Any:
+        if b"__type__" not in body:
+            try:
+                return decode(body)
+            except Exception:
+                pass  # the other decoder takes it, or says what is wrong
+        return loads(body)
+
+    return fast_loads
