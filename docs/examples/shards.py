@@ -18,8 +18,8 @@ def make_shards(uri: str, service: str, count: int) -> None:
     """
     with Connection(uri) as connection:
         channel = connection.default_channel
-        # Every request has a message_id of its own.
-        by_id = {"hash-property": "message_id"}
+        # Every request has one of its own, which stays the same when it is sent again.
+        by_id = {"hash-property": "correlation_id"}
         shards = Exchange(f"{service}.shards", "x-consistent-hash", durable=True, arguments=by_id)(channel)
         shards.declare()
         for number in range(count):

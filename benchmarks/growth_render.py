@@ -1,0 +1,118 @@
+"""Writes the figures of a run as tables into the documentation, between marks, so that none is typed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.growth_curves import CURVES, SHOWN, SLOPES, Curve, Limit, Measure
+from benchmarks.growth_figures import Change, Run
+
+
+class MarksMissing(Exception):
+    """Raised when a page has no place for a block; the message says which."""
+
+
+def page_blocks(run: Run) -> dict[str, str]:
+    """Give all blocks of the page on growth, by name."""
+    blocks = {"run": describe(run), "limits": limits_table(run), "slopes": slopes_table(run)}
+    return blocks | {curve.name: points_table(run, curve) for curve in CURVES}
+
+
+def describe(run: Run) -> str:
+    """Say when, where and with what was measured."""
+    facts = run.facts
+    return (
+        f"Measured on {facts['date'][:10]} at commit {facts['commit']}: {facts['machine']}, {facts['cores']} cores for "
+        f"service,\nclient and broker together; {facts['broker']}, Python {facts['python']}, {facts['versions']};\n"
+        f"{facts['seconds']} s a measurement, medians of {run.round_count} rounds."
+    )
+
+
+def limits_table(run: Run) -> str:
+    """Give each limit, what was measured, and whether it is kept."""
+    rows = []
+    for curve in CURVES:
+        for limit in curve.limits:
+            change = run.change(curve, limit.measure, limit.first, limit.last)
+            where = f"{limit.measure.name}, from {limit.first:,} to {limit.last:,} {curve.axis}"
+            rows.append([where, f"{limit.change:+.0%}", *_outcome(limit, change)])
+    return render_table(["", "limit", "measured", "of the rounds", ""], rows)
+
+
+def _outcome(limit: Limit, change: Change | None) -> list[str]:
+    if change is None:
+        return ["not measured", "", ""]
+    extremes = f"{change.lowest:+.0%} to {change.highest:+.0%}"
+    return [f"{change.median:+.1%}", extremes, "kept" if limit.is_kept(change.median) else "**missed**"]
+
+
+def slopes_table(run: Run) -> str:
+    """Give how much each measure changes with each step of each curve."""
+    rows = [
+        [f"{curve.step:,} {curve.axis}", *(format_slope(run.slope(curve, measure)) for measure in SLOPES)]
+        for curve in CURVES
+    ]
+    return render_table(["for each", *map(_heading, SLOPES)], rows)
+
+
+def points_table(run: Run, curve: Curve) -> str:
+    """Give what was measured at each point of a curve."""
+    rows = [
+        [f"{point:,}", *(format_value(run.median(curve, point, measure)) for measure in SHOWN)]
+        for point in run.points(curve)
+    ]
+    return render_table([curve.axis, *map(_heading, SHOWN)], rows) if rows else "Not measured."
+
+
+def _heading(measure: Measure) -> str:
+    return f"{measure.name}, {measure.unit}"
+
+
+def format_value(value: float | None) -> str:
+    """Give a value with three significant digits or all of its whole digits; "-" for none."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def format_slope(value: float | None) -> str:
+    """Give a slope with its sign and two significant digits; "-" for none."""
+    if value is None:
+        return "-"
+    return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.2g}"
+
+
+def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Give a table in reStructuredText: names to the left, figures to the right."""
+    full = [header, *rows]
+    widths = [max(len(row[column]) for row in full) for column in range(len(header))]
+    rule = "  ".join("=" * max(width, 1) for width in widths)
+    lines = [
+        "  ".join([row[0].ljust(widths[0]) or "\\", *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in full
+    ]
+    return "\n".join([rule, lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule])
+
+
+def fill(page: str, blocks: Mapping[str, str]) -> str:
+    """Give a page with what is between the marks of each block replaced.
+
+    Raises:
+        MarksMissing: The page has no marks for a block.
+    """
+    for name, text in blocks.items():
+        begin, end = f".. begin {name}, by make bench-growth\n", f".. end {name}\n"
+        before, mark, rest = page.partition(begin)
+        _, end_mark, after = rest.partition(end)
+        if not end_mark:
+            raise MarksMissing(f"there is no place for {name!r}: a line {begin.strip()!r} and a line {end.strip()!r}")
+        page = f"{before}{mark}\n{text}\n\n{end_mark}{after}"
+    return page
+
+
+def write_page(path: Path, blocks: Mapping[str, str]) -> None:
+    """Write blocks into a page.
+
+    Raises:
+        MarksMissing: The page has no marks for one.
+    """
+    path.write_text(fill(path.read_text(encoding="utf-8"), blocks), encoding="utf-8")
