@@ -149,7 +149,7 @@ class SocketWriter:
                 self._to_write.set()
         elif not self._is_due:
             self._is_due = True
-            self._backend.post(self._flush)
+            self._backend.post_last(self._flush)
 
     def _flush(self) -> None:
         """Send from the hub, at the end of its turn; the greenlet takes over what the socket does not take at once."""

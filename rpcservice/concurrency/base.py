@@ -110,6 +110,10 @@ class Backend(Protocol):
         """Run a short call that never waits, soon, where this backend lives; may be called from any thread."""
         ...
 
+    def post_last(self, function: Callable[[], object]) -> None:
+        """Run a short call where this backend lives, after all that is to run now; for callers who live there."""
+        ...
+
     def start(self, function: Callable[..., object], *args: object) -> None:
         """Run ``function`` beside the caller with empty context variables, at the least cost; it must not raise."""
         ...

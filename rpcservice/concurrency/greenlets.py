@@ -15,6 +15,7 @@ import eventlet.semaphore
 import greenlet
 
 from rpcservice.concurrency.base import Event, Lock, Task, Timer, Watch
+from rpcservice.concurrency.turns import Deadlines, Turns
 from rpcservice.concurrency.watchdog import Look, Watchdog
 
 IDLE_GREENLETS = 256
@@ -39,18 +40,18 @@ def is_patched() -> bool:
 def backend() -> "GreenBackend":
     """Give the backend of the calling thread's eventlet hub."""
     known: GreenBackend | None = getattr(_backends, "backend", None)
-    if known is None or known._hub is not eventlet.hubs.get_hub():
+    if known is None or known.hub is not eventlet.hubs.get_hub():
         known = _backends.backend = GreenBackend()
     return known
 
 
 class GreenEvent:
-    """An event for greenlets of one hub; its wait costs one switch and, with a time-out, one hub timer."""
+    """An event for greenlets of one hub; its wait costs one switch, and a time-out a place among the deadlines."""
 
-    __slots__ = ("_flag", "_hub", "_waiters")
+    __slots__ = ("_backend", "_flag", "_waiters")
 
-    def __init__(self, hub: Any) -> None:
-        self._hub = hub
+    def __init__(self, backend: "GreenBackend") -> None:
+        self._backend = backend
         self._flag = False
         self._waiters: list[_Waiter] = []
 
@@ -62,7 +63,7 @@ class GreenEvent:
         """Raise the flag; who waits goes on in the hub's next turn."""
         self._flag = True
         if self._waiters:
-            self._hub.schedule_call_global(0, self._wake)
+            self._backend.turns.post(self._wake)
 
     def clear(self) -> None:
         """Lower the flag."""
@@ -81,26 +82,28 @@ class GreenEvent:
         """Wait until the flag is up, at most ``timeout`` seconds; False when the time ran out."""
         if self._flag:
             return True
-        current = _getcurrent()
-        waiter = _Waiter(current)
-        timer = None if timeout is None else self._hub.schedule_call_global(timeout, current.switch)
+        backend = self._backend
+        waiter = _Waiter(_getcurrent())
+        if timeout is not None:
+            backend.deadlines.add(timeout, waiter)
         self._waiters.append(waiter)
         try:
-            self._hub.switch()
+            backend.hub.switch()
         finally:
             waiter.greenlet = None
-            if timer is not None:
-                timer.cancel()
+            if timeout is not None and not waiter.is_overdue:
+                backend.deadlines.note_stale()
             if not waiter.is_woken:
                 self._waiters = [other for other in self._waiters if other is not waiter]
         return waiter.is_woken
 
 
 class _Waiter:
-    __slots__ = ("greenlet", "is_woken")
+    __slots__ = ("greenlet", "is_overdue", "is_woken")
 
     def __init__(self, greenlet: Any) -> None:
         self.greenlet = greenlet
+        self.is_overdue = False
         self.is_woken = False
 
 
@@ -211,7 +214,9 @@ class GreenBackend:
     name = "eventlet"
 
     def __init__(self) -> None:
-        self._hub = eventlet.hubs.get_hub()
+        self.hub = eventlet.hubs.get_hub()
+        self.turns = Turns(self.hub)
+        self.deadlines = Deadlines(self.hub)
         self._idle: list[Any] = []
         # In a patched process threading.get_ident names greenlets, and a greenlet is no thread.
         self._get_ident: Callable[[], int] = eventlet.patcher.original("threading").get_ident
@@ -228,7 +233,7 @@ class GreenBackend:
 
     def event(self) -> Event:
         """Make an event for greenlets of this hub."""
-        return GreenEvent(self._hub)
+        return GreenEvent(self)
 
     def lock(self) -> Lock:
         """Make a lock for greenlets of this hub."""
@@ -241,8 +246,8 @@ class GreenBackend:
 
     def start(self, function: Callable[..., object], *args: object) -> Any:
         """Have a greenlet below the hub run a function in the hub's next turn; gives the greenlet."""
-        runner = self._idle.pop() if self._idle else greenlet.greenlet(self._serve, self._hub.greenlet)
-        self._hub.schedule_call_global(0, runner.switch, function, args)
+        runner = self._idle.pop() if self._idle else greenlet.greenlet(self._serve, self.hub.greenlet)
+        self.turns.post(runner.switch, function, args)
         return runner
 
     def _serve(self, function: Callable[..., object], args: tuple[object, ...]) -> None:
@@ -254,7 +259,7 @@ class GreenBackend:
                 return
             self._idle.append(me)
             try:
-                function, args = self._hub.switch()
+                function, args = self.hub.switch()
             except BaseException:
                 # Who is killed while it has nothing to do must not be given anything any more.
                 if me in self._idle:
@@ -273,15 +278,19 @@ class GreenBackend:
 
     def call_later(self, seconds: float, function: Callable[..., object], *args: object) -> Timer:
         """Plan a call in the hub itself."""
-        timer: Timer = self._hub.schedule_call_global(seconds, function, *args)
+        timer: Timer = self.hub.schedule_call_global(seconds, function, *args)
         return timer
 
     def post(self, function: Callable[..., object], *args: object) -> None:
         """Run a call in the hub's next turn; from another thread, by way of a pipe that wakes the hub."""
         if self._get_ident() == self._home:
-            self._hub.schedule_call_global(0, function, *args)
+            self.turns.post(function, *args)
         else:
             self.wake_for(function, *args)
+
+    def post_last(self, function: Callable[[], object]) -> None:
+        """Run a call when the others of the hub's turn have run."""
+        self.turns.post_last(function)
 
     def wake_for(self, function: Callable[..., object], *args: object) -> None:
         """Run a call in the hub's next turn, by way of the pipe: a hub that polls does not look at its timers."""
@@ -297,11 +306,11 @@ class GreenBackend:
             self._read(self._read_end, 4096)
             while self._posted:
                 function, args = self._posted.popleft()
-                self._hub.schedule_call_global(0, function, *args)
+                self.turns.post(function, *args)
 
     def watch(self, fileno: int) -> Watch:
         """Give a watch on a socket that does not block."""
-        return GreenWatch(self._hub, fileno)
+        return GreenWatch(self.hub, fileno)
 
     def can_use_sockets(self) -> bool:
         """Say whether the process is monkey-patched."""

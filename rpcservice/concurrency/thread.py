@@ -252,6 +252,10 @@ class ThreadBackend:
         """Run the call at once, in the calling thread."""
         function(*args)
 
+    def post_last(self, function: Callable[[], object]) -> None:
+        """Run the call at once, in the calling thread."""
+        function()
+
     def start(self, function: Callable[..., object], *args: object) -> None:
         """Start a daemon thread."""
         threading.Thread(target=function, args=args, daemon=True).start()
