@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test faults soak lint docs bench audit test-all rabbitmq chromium redis postgresql clean
+.PHONY: help run test faults soak lint docs bench bench-growth audit test-all rabbitmq chromium redis postgresql clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
@@ -72,8 +72,11 @@ docs: $(VENV)/.installed-dev ## Build the documentation; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "The documentation is in docs/_build/html/index.html"
 
-bench: $(VENV)/.installed-dev rabbitmq ## Measure side by side with nameko and FastStream
+bench: $(VENV)/.installed-dev rabbitmq ## Measure side by side with nameko, FastStream, aio-pika and the bare libraries
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-growth: $(VENV)/.installed-dev rabbitmq ## Measure how cost grows, check its limits, draw docs/growth.rst; takes some minutes
+	$(BIN)/python -m benchmarks.growth $(BENCH_ARGS)
 
 # Not part of CI: a vulnerability that becomes known today must not stop unrelated work.
 audit: $(VENV)/.installed-dev ## Look for known vulnerabilities of the dependencies
