@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import Scenario
+from benchmarks.clients.pyamqp_wire import broker_port
 from benchmarks.peers import HERE, MAX_WORKERS, Peer, Request
-from benchmarks.probe import Probe, ProbeFailed, broker_port
+from benchmarks.probe import Probe, ProbeFailed
 from benchmarks.processes import Child, ChildFailed, connections_to, cpu_seconds, rss_megabytes
 
 WARMUP = 0.3
@@ -23,6 +24,8 @@ GREETING = "Hello, world!"
 EVENTS_PER_SECOND = 10_000
 """Events of one flood for each second that a measurement is to last."""
 MANY_SERVICES = 20
+IDLE = 0.5
+"""Seconds after the first answer, in which a service that still has something to do at its start does it."""
 _START_LIMIT = 15.0
 _CLIENT_LIMIT = 20.0
 _STOP_LIMIT = 10.0
@@ -53,8 +56,8 @@ class Bench:
 
     def service(self, peer: Peer, role: str) -> "Service":
         """Give a peer's service that stays up, started on first use, started again when it has died."""
-        if role == "http" and peer.name != "faststream":
-            role = "main"
+        if role == "http":
+            role = peer.web_role
         service = self.services.get((peer.name, role))
         if service is None or not service.child.is_running:
             service = self.services[peer.name, role] = start_service(self, peer, role)
@@ -133,13 +136,14 @@ def free_port() -> int:
 
 
 def measure_startup(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
-    """Time a fresh process of the main service, from the command to the first answered call."""
+    """Time a fresh process of the main service, from the command to the first answered call; its memory when idle."""
     bench.stop_service(peer, "main")
     with Probe(bench.uri) as probe:
         service = start_service(bench, peer, "main")
         bench.services[peer.name, "main"] = service
         first_answers(probe, service, [peer.request(peer.service, "hello", "world")])
         taken = time.perf_counter() - service.child.started
+    time.sleep(IDLE)
     return {"start": taken * 1e3, "RSS": rss_megabytes(service.child.pid)}
 
 
@@ -153,6 +157,7 @@ def measure_rpc(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
         "p99": report["p99"] * 1e3,
         "service CPU": service_cpu / report["count"] * 1e6,
         "client CPU": report["cpu"] / report["count"] * 1e6,
+        "service + client CPU": (service_cpu + report["cpu"]) / report["count"] * 1e6,
         "RSS": rss_megabytes(service.child.pid),
     }
     if broker_cpu is not None:
@@ -238,9 +243,9 @@ def measure_many(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
     return {**figures, "stop": (stopped if stopped is not None else _STOP_LIMIT) * 1e3}
 
 
-def measure_memory(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
-    """Have one process call itself through the embedded broker, first one by one, then many at once."""
-    child = bench.spawn(peer.client_command(plan_for(bench, scenario, peer)), f"{peer.name}-memory", {})
+def measure_inside(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
+    """Have one process call a service of its own, first one by one, then many at once."""
+    child = spawn_client(bench, scenario, peer)
     try:
         limit = _CLIENT_LIMIT + bench.seconds
         alone, together = child.report("end", limit), child.report("end", limit)
@@ -253,7 +258,7 @@ def run_client(
     bench: Bench, scenario: Scenario, peer: Peer, service: Service | None
 ) -> tuple[dict[str, Any], float, float | None]:
     """Run a client through its plan; gives its report and what the service and the broker used meanwhile."""
-    child = bench.spawn(peer.client_command(plan_for(bench, scenario, peer)), f"{peer.name}-client", {})
+    child = spawn_client(bench, scenario, peer)
     try:
         child.report("begin", _CLIENT_LIMIT)
         service_cpu = cpu_seconds(service.child.pid) if service else 0.0
@@ -265,6 +270,12 @@ def run_client(
     finally:
         child.stop(3)
     return report, service_cpu, None if broker_cpu is None or after is None else after - broker_cpu
+
+
+def spawn_client(bench: Bench, scenario: Scenario, peer: Peer) -> Child:
+    """Start the client of a scenario."""
+    command = peer.client_command(scenario.script, plan_for(bench, scenario, peer))
+    return bench.spawn(command, f"{peer.name}-{scenario.script}", {})
 
 
 def plan_for(bench: Bench, scenario: Scenario, peer: Peer) -> dict[str, Any]:
@@ -337,5 +348,5 @@ _MEASURES: dict[str, Callable[[Bench, Scenario, Peer], Figures]] = {
     "publish-50-stored": measure_publish,
     "http": measure_http,
     "many-services": measure_many,
-    "memory": measure_memory,
+    "memory": measure_inside,
 }

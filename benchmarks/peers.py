@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.catalogue import Scenario
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 MAX_WORKERS = 50
@@ -30,9 +32,15 @@ class Peer:
     Args:
         name: Its name, and the stem of its files in ``services`` and ``clients``.
         package: The distribution whose version it is known by.
-        requirements: What to install in an environment of its own; nothing for rpcservice, which is here already.
+        requirements: What to install in an environment of its own; nothing for rpcservice and the libraries
+            below it, which are here already.
         python: The version of Python that it needs, or "" for the one that runs the benchmark.
         libraries: Further distributions whose versions matter.
+        label: What tables call it; its name where nothing else is said.
+        scenarios: The scenarios that it takes part in; all that are not for others alone when empty.
+        is_floor: Whether it is no framework, but the bare library below them: the bound to come near to.
+        is_script: Whether its service is a program of its own, for there is no command that runs services.
+        web_role: The role of the service that answers HTTP.
     """
 
     name: str
@@ -40,6 +48,22 @@ class Peer:
     requirements: tuple[str, ...] = ()
     python: str = ""
     libraries: tuple[str, ...] = ()
+    label: str = ""
+    scenarios: tuple[str, ...] = ()
+    is_floor: bool = False
+    is_script: bool = False
+    web_role: str = "main"
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return self.label or self.name
+
+    def takes_part_in(self, scenario: Scenario) -> bool:
+        """Whether it is measured in a scenario."""
+        if scenario.only:
+            return self.name in scenario.only
+        return not self.scenarios or scenario.name in self.scenarios
 
     @property
     def service(self) -> str:
@@ -67,6 +91,9 @@ class Peer:
         """
         if self.name == "faststream":
             return self._faststream_command(role, uri, web_port)
+        if self.is_script:
+            env = {"BENCH_AMQP_URI": uri, "BENCH_MAX_WORKERS": str(MAX_WORKERS), "BENCH_WEB_PORT": str(web_port)}
+            return [str(self.interpreter()), str(HERE / "services" / f"{self.name}_service.py")], env
         module = f"{self.name}_{'many' if role == 'many' else 'service'}"
         config = folder / f"{module}.yaml"
         # JSON is YAML too.
@@ -78,15 +105,16 @@ class Peer:
         run = [str(self.interpreter().parent / "nameko")] if self.requirements else [sys.executable, "-m", self.name]
         return [*run, "run", "--config", str(config), module], {}
 
-    def client_command(self, plan: Mapping[str, Any]) -> list[str]:
-        """Give the command that runs the client with a plan."""
-        script = "memory" if plan["task"] == "memory" else "client"
+    def client_command(self, script: str, plan: Mapping[str, Any]) -> list[str]:
+        """Give the command that runs one of its clients with a plan."""
         return [str(self.interpreter()), str(HERE / "clients" / f"{self.name}_{script}.py"), json.dumps(plan)]
 
     def request(self, service: str, method: str, argument: str) -> Request:
         """Give a call in the peer's form; its reply holds the answer as text."""
         if self.name == "faststream":
             return Request("", f"{service}.{method}", json.dumps(argument).encode())
+        if self.is_script:
+            return Request("", f"{service}.{method}", json.dumps({"name": argument}).encode())
         body = json.dumps({"args": [argument], "kwargs": {}}).encode()
         return Request("nameko-rpc", f"{service}.{method}", body, {"nameko.call_id_stack": ["probe.call.0"]})
 
@@ -99,6 +127,8 @@ class Peer:
         module = f"faststream_{'many' if role == 'many' else 'service'}"
         return [str(scripts / "faststream"), "run", f"{module}:app"], env
 
+
+_RPC_AND_EVENTS = ("rpc-sequential", "rpc-50", "rpc-50-10kb", "events-handled")
 
 PEERS: tuple[Peer, ...] = (
     Peer("rpcservice", "rpcservice", libraries=("kombu", "amqp", "eventlet", "greenlet", "werkzeug")),
@@ -114,8 +144,35 @@ PEERS: tuple[Peer, ...] = (
         "faststream",
         requirements=("faststream[rabbit,cli]==0.7.8", "fastapi", "uvicorn[standard]"),
         libraries=("aio-pika", "aiormq", "fastapi", "uvicorn", "uvloop"),
+        label="FastStream",
+        web_role="http",
+    ),
+    Peer(
+        "aiopika",
+        "aio-pika",
+        requirements=("aio-pika==10.2.1", "uvloop"),
+        libraries=("aiormq", "uvloop"),
+        label="aio-pika",
+        scenarios=(*_RPC_AND_EVENTS, "publish-sequential", "publish-50", "publish-50-stored"),
+        is_script=True,
+    ),
+    Peer("pyamqp", "amqp", label="raw py-amqp", scenarios=_RPC_AND_EVENTS, is_floor=True, is_script=True),
+    Peer(
+        "wsgi",
+        "eventlet",
+        libraries=("greenlet",),
+        label="bare eventlet.wsgi",
+        scenarios=("http",),
+        is_floor=True,
+        is_script=True,
+        web_role="http",
     ),
 )
+
+
+def title_of(name: str) -> str:
+    """Give what tables call a peer."""
+    return next(peer.title for peer in PEERS if peer.name == name)
 
 
 def choose_peers(names: Sequence[str]) -> list[Peer]:

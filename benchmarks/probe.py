@@ -5,10 +5,10 @@ import time
 import uuid
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import amqp
 
+from benchmarks.clients.pyamqp_wire import connect
 from benchmarks.peers import Peer, Request
 
 _RETRY_PAUSE = 0.005
@@ -23,14 +23,7 @@ class Probe:
     """One connection to the broker; usable as a context manager."""
 
     def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        self._connection = amqp.Connection(
-            host=f"{parts.hostname}:{broker_port(uri)}",
-            userid=unquote(parts.username or "guest"),
-            password=unquote(parts.password or "guest"),
-            virtual_host=unquote(parts.path[1:]) or "/",
-        )
-        self._connection.connect()
+        self._connection = connect(uri)
         self.channel = self._connection.channel()
         self.broker = str(self._connection.server_properties.get("version", "unknown"))
 
@@ -128,11 +121,6 @@ class Probe:
             self._connection.drain_events(timeout=seconds)
         except TimeoutError:
             return
-
-
-def broker_port(uri: str) -> int:
-    """Give the port of a broker's URI."""
-    return urlsplit(uri).port or 5672
 
 
 def _message(body: bytes, **properties: Any) -> amqp.Message:

@@ -1,4 +1,4 @@
-"""Medians, ratios, the table and the CSV file."""
+"""Medians, ratios, the tables and the CSV file."""
 
 import csv
 import statistics
@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.catalogue import GOAL_PEER, Metric, Scenario
+from benchmarks.catalogue import Scenario
+from benchmarks.peers import title_of
+from benchmarks.targets import OURS, TARGETS, Limit, Medians, Target, peers_by_column
 
-OURS = "rpcservice"
+MISSED = "MISSED"
 CSV_FIELDS = (
     "date",
     "commit",
@@ -49,6 +51,10 @@ class Results:
         values = self.values.get((scenario, peer, metric))
         return statistics.median(values) if values else None
 
+    def medians(self) -> Medians:
+        """Give all medians."""
+        return {key: statistics.median(values) for key, values in self.values.items()}
+
     def ratio(self, scenario: str, peer: str, metric: str) -> float | None:
         """Give rpcservice's median divided by a peer's, or None where one is missing or zero."""
         ours, theirs = self.median(scenario, OURS, metric), self.median(scenario, peer, metric)
@@ -56,24 +62,77 @@ class Results:
 
 
 def render_table(results: Results, scenarios: Sequence[Scenario], peers: Sequence[str]) -> str:
-    """Give the table as text: medians of every peer, then rpcservice's ratio to each other peer, then the goal."""
-    others = [peer for peer in peers if peer != OURS] if OURS in peers else []
-    header = ["", "unit", *peers, *(f"/ {peer}" for peer in others), "goal"]
+    """Give all medians as text, with rpcservice's ratio to each other peer in brackets."""
+    header = ["", "unit", *map(title_of, peers)]
     rows: list[list[str]] = []
     for scenario in scenarios:
         rows.append([scenario.title])
         for metric in scenario.metrics:
-            medians = [results.median(scenario.name, peer, metric.name) for peer in peers]
-            if any(median is not None for median in medians):
-                ratios = [results.ratio(scenario.name, peer, metric.name) for peer in others]
-                goal = describe_goal(results, scenario, metric)
-                cells = [*map(format_value, medians), *map(format_ratio, ratios), goal]
+            cells = [_median_cell(results, scenario.name, peer, metric.name, OURS in peers) for peer in peers]
+            if any(cells):
                 rows.append([f"  {metric.name}", metric.unit, *cells])
         if len(rows[-1]) == 1:
             rows[-1] = [f"{scenario.title}: not measured"]
     lines = _align([header, *rows])
-    lines += ["", f"Ratios are {OURS}'s median divided by the peer's.", *(f"! {note}" for note in results.notes)]
+    lines += ["", f"In brackets: {OURS}'s median divided by the peer's.", *(f"! {note}" for note in results.notes)]
     return "\n".join(lines)
+
+
+def _median_cell(results: Results, scenario: str, peer: str, metric: str, with_ratio: bool) -> str:
+    median, ratio = results.median(scenario, peer, metric), results.ratio(scenario, peer, metric)
+    if median is None:
+        return ""
+    shown = format_value(median)
+    return shown if peer == OURS or ratio is None or not with_ratio else f"{shown} ({format_ratio(ratio)})"
+
+
+def render_targets(medians: Medians) -> str:
+    """Give the table of targets as text: rpcservice's figures, its ratio to every peer, and what falls short."""
+    return "\n".join([*_align([target_header(), *target_rows(medians)]), "", count_reached(medians)])
+
+
+def target_header() -> list[str]:
+    """Give the heads of the columns of the table of targets."""
+    return ["", OURS, *(f"/ {column}" for column in peers_by_column())]
+
+
+def target_rows(medians: Medians) -> list[list[str]]:
+    """Give the cells of the table of targets, a row for each target."""
+    rows = []
+    for target in TARGETS:
+        cells = [_own_cell(target, medians)]
+        cells += [_ratio_cell(target, medians, peers) for peers in peers_by_column().values()]
+        rows.append([target.title, *cells])
+    return rows
+
+
+def count_reached(medians: Medians) -> str:
+    """Say how many limits are reached, how many are missed, and how many could not be judged."""
+    verdicts = [limit.is_reached for target in TARGETS for limit in target.limits(medians)]
+    counts = {"reached": True, "missed": False, "not measured": None}
+    named = [f"{verdicts.count(verdict)} {name}" for name, verdict in counts.items() if verdict in verdicts]
+    return f"Of {len(verdicts)} limits: {', '.join(named)}."
+
+
+def _own_cell(target: Target, medians: Medians) -> str:
+    limit = target.own(medians)
+    shown = format_value(limit.value) + (f" {target.metric.unit}".rstrip() if limit.value is not None else "")
+    return _with_limit(limit, shown, format_value(limit.wanted), target)
+
+
+def _ratio_cell(target: Target, medians: Medians, peers: Sequence[str]) -> str:
+    for peer in peers:
+        limit = target.against(medians, peer)
+        if limit.value is not None or limit.wanted is not None:
+            return _with_limit(limit, format_ratio(limit.value), f"{limit.wanted or 0:g}x", target)
+    return ""
+
+
+def _with_limit(limit: Limit, shown: str, wanted: str, target: Target) -> str:
+    if limit.wanted is None:
+        return shown
+    sign = ">=" if target.metric.higher_is_better else "<="
+    return f"{shown} ({sign} {wanted})" + (f" {MISSED}" if limit.is_reached is False else "")
 
 
 def format_value(value: float | None) -> str:
@@ -86,26 +145,11 @@ def format_value(value: float | None) -> str:
 
 
 def format_ratio(ratio: float | None) -> str:
-    """Give a ratio as "6.1x"; "-" for none."""
+    """Give a ratio as "6.12x", with the digits that a limit may turn on; "-" for none."""
     if ratio is None:
         return "-"
-    return f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.2f}x"
-
-
-def describe_goal(results: Results, scenario: Scenario, metric: Metric) -> str:
-    """Give a metric's goal, against nameko or on its own, and whether it is reached; "" where there is none."""
-    if metric.goal is not None:
-        wanted, what = metric.goal, f"{metric.goal:g}x {GOAL_PEER}"
-        value = results.ratio(scenario.name, GOAL_PEER, metric.name)
-    elif metric.bound is not None:
-        wanted, what = metric.bound, f"{metric.bound:g} {metric.unit}".rstrip()
-        value = results.median(scenario.name, OURS, metric.name)
-    else:
-        return ""
-    text = f"{'>=' if metric.higher_is_better else '<='} {what}"
-    if value is None:
-        return text
-    return f"{text}: {'reached' if metric.is_reached(value, wanted) else 'MISSED'}"
+    digits = 3 if ratio < 1 else 2 if ratio < 10 else 1
+    return f"{ratio:.{digits}f}x"
 
 
 def csv_rows(
@@ -152,8 +196,7 @@ def _align(rows: Sequence[Sequence[str]]) -> list[str]:
         if len(row) == 1:
             lines += ["", row[0]]
             continue
-        # Names to the left, figures to the right, the goal to the left again.
-        cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
-        cells += [cell.rjust(width) for cell, width in zip(row[2:-1], widths[2:-1], strict=True)]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
+        # Names to the left, figures to the right.
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
     return lines

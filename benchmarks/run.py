@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,10 +17,11 @@ if __name__ == "__main__":
 from benchmarks.catalogue import SCENARIOS, Scenario, choose_scenarios
 from benchmarks.environments import EnvironmentMissing, prepare, versions
 from benchmarks.measure import Bench, ToolMissing, measure
-from benchmarks.peers import HERE, PEERS, ROOT, Peer, choose_peers
+from benchmarks.peers import PEERS, ROOT, Peer, choose_peers
 from benchmarks.probe import Probe
 from benchmarks.processes import ChildFailed
-from benchmarks.report import CSV_FIELDS, Results, append_csv, csv_rows, render_table
+from benchmarks.report import CSV_FIELDS, Results, append_csv, csv_rows, render_table, render_targets
+from benchmarks.summary import PAGE, RESULTS, ROUNDS, write_summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks: {exc}", file=sys.stderr)
         return 2
     results = Results()
+    begun = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%MZ")
+    peers = [peer for peer in peers if any(peer.takes_part_in(scenario) for scenario in scenarios)]
     peers = [peer for peer in peers if is_ready(peer, results)]
     with tempfile.TemporaryDirectory(prefix="rpcservice-bench-") as folder, open_broker(options.amqp_uri) as broker:
         uri, pid = broker
@@ -44,14 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             bench.close()
         with Probe(uri) as probe:
-            facts = {peer.name: describe(peer, probe.broker, options.seconds) for peer in peers}
+            facts = {peer.name: describe(peer, begun, probe.broker, options.seconds) for peer in peers}
     names = [peer.name for peer in peers]
-    print(render_table(results, scenarios, names))
+    print(f"{render_table(results, scenarios, names)}\n\n{render_targets(results.medians())}")
     print_facts(facts)
     if not options.no_save:
-        append_csv(options.results, csv_rows(results, scenarios, names, facts))
-        print(f"appended to {options.results}")
+        save(options.results, csv_rows(results, scenarios, names, facts))
     return 1 if results.notes else 0
+
+
+def save(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Append rows to a results file; where it is the kept one, renew the table in the documentation."""
+    append_csv(path, rows)
+    print(f"appended to {path}")
+    if path == RESULTS:
+        write_summary()
+        print(f"renewed {PAGE}")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -70,11 +81,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", type=names, default=[], help=f"some of: {peers}", metavar="NAMES")
     parser.add_argument("--scenarios", type=names, default=[], help=f"some of: {scenarios}", metavar="NAMES")
     parser.add_argument("--seconds", type=float, default=1.5, help="length of one measurement (default %(default)s)")
-    parser.add_argument("--repetitions", type=int, default=3, help="rounds over the peers (default %(default)s)")
+    parser.add_argument("--repetitions", type=int, default=ROUNDS, help="rounds over the peers (default %(default)s)")
     parser.add_argument("--amqp-uri", help="a RabbitMQ to use; without it a private node is started", metavar="URI")
-    parser.add_argument("--results", type=Path, default=HERE / "results.csv", help="CSV file (default %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="CSV file (default %(default)s)")
     parser.add_argument("--no-save", action="store_true", help="do not append to the CSV file")
+    quick = "the same as --repetitions 1 --seconds 0.5 --no-save: shows that all works, not how fast it is"
+    parser.add_argument("--quick", action="store_true", help=quick)
     options = parser.parse_args(argv)
+    if options.quick:
+        options.repetitions, options.seconds, options.no_save = 1, 0.5, True
     if options.seconds <= 0 or options.repetitions < 1:
         parser.error("--seconds must be above 0 and --repetitions at least 1")
     return options
@@ -105,9 +120,9 @@ def is_ready(peer: Peer, results: Results) -> bool:
 def measure_all(
     bench: Bench, scenarios: Sequence[Scenario], peers: Sequence[Peer], repetitions: int, results: Results
 ) -> None:
-    """Measure each scenario with the peers in turn: A B C, A B C ..."""
+    """Measure each scenario with the peers that take part in it, in turn: A B C, A B C ..."""
     for scenario in scenarios:
-        concerned = [peer for peer in peers if not scenario.only or peer.name in scenario.only]
+        concerned = [peer for peer in peers if peer.takes_part_in(scenario)]
         for repetition in range(repetitions):
             for peer in list(concerned):
                 begun = time.monotonic()
@@ -129,12 +144,12 @@ def measure_all(
                 print(line, file=sys.stderr, flush=True)
 
 
-def describe(peer: Peer, broker: str, seconds: float) -> dict[str, str]:
+def describe(peer: Peer, begun: str, broker: str, seconds: float) -> dict[str, str]:
     """Give the CSV fields that say when, where and with what a peer was measured."""
     found = versions(peer)
     python = found.pop("python")
     values = {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%MZ"),
+        "date": begun,
         "commit": commit(),
         "machine": cpu_model(),
         "cores": str(os.cpu_count()),

@@ -10,6 +10,8 @@ publisher = broker.publisher(
     exchange=RabbitExchange("bench_client_faststream.events", type=ExchangeType.TOPIC, durable=True),
     routing_key="published",
     persist=True,
+    # Events may have no listener: mandatory, each would come back.
+    mandatory=False,
 )
 
 

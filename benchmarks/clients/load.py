@@ -33,6 +33,11 @@ class Plan:
         return "x" * self.payload if self.payload else "world"
 
     @property
+    def arguments(self) -> dict[str, str]:
+        """The same by its name, for peers that pass no others."""
+        return {"text" if self.payload else "name": self.argument}
+
+    @property
     def answer(self) -> str:
         """What it must answer."""
         return self.argument if self.payload else "Hello, world!"
@@ -128,3 +133,36 @@ async def run_tasks(plan: Plan, call: Callable[[], Awaitable[object]]) -> None:
     await drive(plan.warmup)
     meter = Meter()
     meter.finish(await drive(plan.seconds))
+
+
+def run_window(plan: Plan, send: Callable[[], str], receive: Callable[[], Iterable[str]]) -> None:
+    """Do the same from one blocking loop.
+
+    Args:
+        plan: What to do.
+        send: Begins a call and gives its id.
+        receive: Waits for answers and gives the ids of their calls.
+    """
+
+    def drive(seconds: float) -> list[float]:
+        clock = time.perf_counter
+        latencies: list[float] = []
+        pending: dict[str, float] = {}
+
+        def begin(now: float) -> None:
+            pending[send()] = now
+
+        end = clock() + seconds
+        for _ in range(plan.in_flight):
+            begin(clock())
+        while pending:
+            for answered in receive():
+                now = clock()
+                latencies.append(now - pending.pop(answered))
+                if now < end:
+                    begin(now)
+        return latencies
+
+    drive(plan.warmup)
+    meter = Meter()
+    meter.finish(drive(plan.seconds))
