@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from benchmarks.growth_render import render_table
+from benchmarks.pages import render_table
 
 SCENARIO = "rpc-50"
 PEER = "rpcservice"

@@ -1,14 +1,14 @@
 """Writes the figures of a run as tables into the documentation, between marks, so that none is typed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.growth_curves import CURVES, SHOWN, SLOPES, Curve, Limit, Measure
 from benchmarks.growth_figures import Change, Run
+from benchmarks.pages import fill, render_table
 
-
-class MarksMissing(Exception):
-    """Raised when a page has no place for a block; the message says which."""
+COMMAND = "make bench-growth"
+"""What the marks of a block say that it is written by."""
 
 
 def page_blocks(run: Run) -> dict[str, str]:
@@ -81,31 +81,14 @@ def format_slope(value: float | None) -> str:
     return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.2g}"
 
 
-def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Give a table in reStructuredText: names to the left, figures to the right."""
-    full = [header, *rows]
-    widths = [max(len(row[column]) for row in full) for column in range(len(header))]
-    rule = "  ".join("=" * max(width, 1) for width in widths)
-    lines = [
-        "  ".join([row[0].ljust(widths[0]) or "\\", *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in full
-    ]
-    return "\n".join([rule, lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule])
-
-
-def fill(page: str, blocks: Mapping[str, str]) -> str:
+def fill_page(page: str, blocks: Mapping[str, str]) -> str:
     """Give a page with what is between the marks of each block replaced.
 
     Raises:
         MarksMissing: The page has no marks for a block.
     """
     for name, text in blocks.items():
-        begin, end = f".. begin {name}, by make bench-growth\n", f".. end {name}\n"
-        before, mark, rest = page.partition(begin)
-        _, end_mark, after = rest.partition(end)
-        if not end_mark:
-            raise MarksMissing(f"there is no place for {name!r}: a line {begin.strip()!r} and a line {end.strip()!r}")
-        page = f"{before}{mark}\n{text}\n\n{end_mark}{after}"
+        page = fill(page, name, COMMAND, text)
     return page
 
 
@@ -115,4 +98,4 @@ def write_page(path: Path, blocks: Mapping[str, str]) -> None:
     Raises:
         MarksMissing: The page has no marks for one.
     """
-    path.write_text(fill(path.read_text(encoding="utf-8"), blocks), encoding="utf-8")
+    path.write_text(fill_page(path.read_text(encoding="utf-8"), blocks), encoding="utf-8")
