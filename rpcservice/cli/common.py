@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -123,9 +124,9 @@ nameko_option = click.option(
 
 def stands_in_for_nameko() -> bool:
     """Say whether ``import nameko`` gives our own, by ``--nameko`` or the environment."""
-    from rpcservice.compat import nameko
-
-    return nameko.is_installed()
+    # Who has not imported it has not switched it on; every service would pay for the import otherwise.
+    nameko = sys.modules.get("rpcservice.compat.nameko")
+    return nameko is not None and bool(nameko.is_installed())
 
 
 _DEFINE_HELP = "Set a key of the configuration to a YAML value, or to true; may be given more than once."

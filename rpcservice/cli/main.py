@@ -1,21 +1,42 @@
 """``rpcservice``, the group of all commands, and how mistakes are shown."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
 
 from rpcservice import __version__
-from rpcservice.cli.backdoor import backdoor
-from rpcservice.cli.call import call
-from rpcservice.cli.dead_letters import dead_letters
-from rpcservice.cli.emit import emit
-from rpcservice.cli.migrate import migrate
-from rpcservice.cli.run import run
-from rpcservice.cli.shell import shell
-from rpcservice.cli.show_config import show_config
-from rpcservice.cli.test import test
+
+_COMMANDS = ("run", "call", "emit", "dead-letters", "shell", "backdoor", "show-config", "test", "migrate")
+"""Each in a module that is named as the command."""
+
+
+class Commands(MutableMapping[str, click.Command]):
+    """Commands by name; the module of one is imported when it is asked for, so that services start without the rest."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._known: dict[str, click.Command | None] = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> click.Command:
+        command = self._known[name]
+        if command is None:
+            attribute = name.replace("-", "_")
+            command = self._known[name] = getattr(import_module(f"rpcservice.cli.{attribute}"), attribute)
+        return command
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._known[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
 
 class Program(click.Group):
@@ -49,7 +70,12 @@ def _show(exc: click.ClickException) -> None:
         click.echo(f"Try: {exc.ctx.command_path} --help", err=True)
 
 
-@click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Program,
+    commands=Commands(_COMMANDS),
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="rpcservice", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
@@ -62,7 +88,3 @@ def main(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
         ctx.exit(2)
-
-
-for command in (run, call, emit, dead_letters, shell, backdoor, show_config, test, migrate):
-    main.add_command(command)
