@@ -1,5 +1,6 @@
 """The peers' virtual environments, made once and kept, and what is installed in them."""
 
+import compileall
 import json
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ def prepare(peer: Peer) -> None:
         EnvironmentMissing: The Python that it needs is missing, or a package could not be installed.
     """
     if not peer.requirements:
+        # As pip compiles what it installs: else it is done at each start, where Python is told to keep no bytecode.
+        compileall.compile_dir(ROOT / "rpcservice", quiet=1)
         return
     python = peer.interpreter()
     stamp = python.parent.parent / "requirements.json"
