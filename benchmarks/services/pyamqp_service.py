@@ -54,7 +54,8 @@ def handle(message: amqp.Message) -> None:
     channel.basic_ack(message.delivery_tag)
 
 
+# What there is comes first: requests may have arrived while the consumers were declared.
 while True:
-    connection.drain_events()
     while arrived:
         handle(arrived.popleft())
+    connection.drain_events()
