@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.link import Message
+from rpcservice.amqp.localcalls import LocalCalls, LocalServices
 from rpcservice.amqp.message import DEADLINE, check_timeout, time_left
 from rpcservice.amqp.options import Publication, PublishOptions
 from rpcservice.amqp.replies import ReplyListener
@@ -65,6 +66,7 @@ class ClusterRpc(DependencyProvider):
         uri: Another broker than ``AMQP_URI``.
         ssl: As ``AMQP_SSL``, for that broker.
         login_method: As ``LOGIN_METHOD``, for that broker.
+        prefer_local: Call services that run in the same process without the broker.
         options: ``serializer``, ``compression``, ``headers``, ``extra_headers``, ``priority``, ``delivery_mode``,
             ``expiration`` (seconds); ``use_confirms`` has no effect, for the reply is the confirmation. ``retry``,
             ``breaker``, ``max_in_flight`` and ``fallback`` say what becomes of calls that get no answer; with ``retry``
@@ -92,8 +94,12 @@ class ClusterRpc(DependencyProvider):
         uri: str | None = None,
         ssl: bool | Mapping[str, Any] | None = None,
         login_method: str | None = None,
+        prefer_local: bool = False,
         **options: Any,
     ) -> None:
+        if not isinstance(prefer_local, bool):
+            raise TypeError(f"prefer_local={prefer_local!r}: give True or False")
+        self._prefer_local = prefer_local
         self._uri = uri
         self._ssl = ssl
         self._login_method = login_method
@@ -123,7 +129,12 @@ class ClusterRpc(DependencyProvider):
         self.skew = self.bound_to.config.clock_skew
         self._policies: CallPolicies | None = None
         self.options = self.make_options({})
-        self.publish = self.bound_to.around("publish", self._publish)
+        publish = self._publish
+        # What runs here takes its requests from the broker that the configuration names.
+        if self._prefer_local and key == connection_key(self.bound_to.config):
+            self._local = LocalCalls(self.bound_to.resource(LocalServices), self.replies)
+            publish = self._publish_here
+        self.publish = self.bound_to.around("publish", publish)
 
     @property
     def backend(self) -> Backend:
@@ -161,6 +172,11 @@ class ClusterRpc(DependencyProvider):
         service_name, _, method_name = message.routing_key.rpartition(".")
         call_cls = RepeatedCall if type(message) is Repetition else RpcCall
         return self.replies.send(message, service_name, method_name, message.timeout, call_cls)
+
+    def _publish_here(self, message: Message) -> RpcCall:
+        service_name, _, method_name = message.routing_key.rpartition(".")
+        call = self._local.start(message, service_name, method_name, type(message) is Repetition)
+        return self._publish(message) if call is None else call
 
     def start_call(
         self, ctx: WorkerContext, routing_key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: RpcOptions

@@ -5,7 +5,7 @@ the embedded broker. Everything above a Link is the same for all.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from rpcservice.errors import ConnectionLost
 
@@ -63,6 +63,9 @@ class Delivery:
         "redelivered",
         "routing_key",
     )
+
+    is_local: ClassVar[bool] = False
+    """Whether it came from within the process: then no broker waits for the ack."""
 
     def __init__(
         self,

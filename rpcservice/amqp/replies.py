@@ -90,7 +90,7 @@ class ReplyListener(Resource):
                 self.queue_name = _queue_name(new_id())
             raise
         channel.bind_queue(self.queue_name, exchange, self.routing_key)
-        channel.consume(self.queue_name, self._receive, no_ack=True, on_cancel=self._queue_deleted)
+        channel.consume(self.queue_name, self.receive, no_ack=True, on_cancel=self._queue_deleted)
 
     def _queue_deleted(self) -> None:
         if not self._stopped.is_set():
@@ -150,6 +150,11 @@ class ReplyListener(Resource):
         call = call_cls(service_name, method_name, None, self.backend.event(), self)
         call.correlation_id = message.properties["correlation_id"]
         return call if self._try_to_send(message, call) else None
+
+    def send_again(self, message: Message, call: RpcCall) -> None:
+        """Send the request of a call that waits already, unless its time is up; where that fails, the call fails."""
+        if self.drop(call) and not self._try_to_send(message, call):
+            call.settle(_lost(ConnectionLost("there is no connection to the broker by which others could be asked")))
 
     def expect(self, correlation_id: str) -> RpcCall:
         """Give the call that ends with the reply to a request, which somebody sends in another way."""
@@ -227,7 +232,8 @@ class ReplyListener(Resource):
                 )
         self._refusals.look()
 
-    def _receive(self, delivery: Delivery) -> None:
+    def receive(self, delivery: Delivery) -> None:
+        """Hand a reply to the call that waits for it."""
         call = self._pending.pop(delivery.properties.get("correlation_id", ""), None)
         if call is None:
             self.unclaimed += 1
@@ -242,12 +248,18 @@ class ReplyListener(Resource):
             call.settle(UnknownService(call.service_name))
 
     def _fail_all(self, failure: Exception) -> None:
+        local = []
         while self._pending:
             try:
                 _, call = self._pending.popitem()
             except KeyError:
-                return  # on threads, the last one has just been answered
-            call.settle(_lost(failure))
+                break  # on threads, the last one has just been answered
+            if call.is_local:
+                local.append(call)
+            else:
+                call.settle(_lost(failure))
+        for call in local:
+            self.keep(call)
 
     def drop(self, call: RpcCall) -> bool:
         """Forget a call; False where somebody else has taken it, who settles it."""

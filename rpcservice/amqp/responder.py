@@ -91,7 +91,7 @@ class Responder(Resource):
         # On a connection of its own a reply is not in one order with the ack, so the ack has to wait for the confirm.
         # One that comes again may have a reply that the broker refuses by closing the channel, the ack with it: without
         # a confirm it would come for ever.
-        goes_with_ack = is_ours and self._is_shared and not request.redelivered
+        goes_with_ack = is_ours and (self._is_shared or request.is_local) and not request.redelivered
         message.channel = request.channel if goes_with_ack else None
         message.on_done = None if goes_with_ack else Settlement(request)
         return message

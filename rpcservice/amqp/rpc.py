@@ -13,6 +13,7 @@ from rpcservice.amqp.deadletters import Route, declare_dead_letters, shared_argu
 from rpcservice.amqp.drops import Drops
 from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
+from rpcservice.amqp.localcalls import LocalServices
 from rpcservice.amqp.longwork import LongWork, take_over
 from rpcservice.amqp.message import context_from_headers, deadline_of, request_arguments
 from rpcservice.amqp.responder import Responder
@@ -51,6 +52,7 @@ class RpcConsumer(Resource):
         self._host: Host | None = None
         self._received = 0
         self._drops = self.resources.get(Drops)
+        self._local = self.resources.get(LocalServices)
         self.responder = self.resources.get(Responder)
         self._codecs = self.responder.codecs
 
@@ -69,7 +71,7 @@ class RpcConsumer(Resource):
             self._take = host.around("receipt", self._receive)
             channel = self.resources.get(ServiceChannel, (connection_key(self.config), self.key))
             prefetch = self.config.prefetch_count if self.config.prefetch_count is not None else self.config.max_workers
-            self._consumer = Consumer(channel, self._declare, self._on_message, prefetch)
+            self._consumer = Consumer(channel, self._declare, self.receive, prefetch)
             self.resources.get(Stalls).add(channel, self._consumer, self.methods.values, lambda: self._received)
         self.methods[entrypoint.method_name] = entrypoint
 
@@ -88,16 +90,19 @@ class RpcConsumer(Resource):
     def begin(self) -> None:
         """Take requests in."""
         self._consumer.start()
+        self._local.add(self)
 
     def end(self) -> None:
         """Take no more requests in."""
+        self._local.remove(self)
         self._consumer.stop()
 
     def abandon(self) -> None:
         """Take no more requests in, without waiting."""
+        self._local.remove(self)
         self._consumer.kill()
 
-    def _on_message(self, request: Delivery) -> None:
+    def receive(self, request: Delivery) -> None:
         """Take a request in; where a hook fails, it fails this request alone."""
         received = self._received
         try:
@@ -270,6 +275,12 @@ class Rpc(Entrypoint):
     def give_back(self, ctx: WorkerContext) -> None:
         """Put the request back on its queue."""
         ctx.message.reject(requeue=True)
+
+    @property
+    def method_may_be_local(self) -> bool:
+        """Whether requests may come without the broker: the method promises nothing that only a queue can keep."""
+        promises = self.method_retry is not None or self.method_dead_letters or self.method_idempotent is not None
+        return not promises and type(self).receive_delivery is Rpc.receive_delivery
 
     @property
     def queue_with_dead_letters(self) -> str | None:

@@ -49,6 +49,9 @@ class RpcCall:
         "timeout",
     )
 
+    is_local: bool = False
+    """Whether its request is carried out in this process, and the broker knows nothing of it."""
+
     def __init__(
         self, service_name: str, method_name: str, timeout: float | None, event: Event, listener: "ReplyListener"
     ) -> None:
@@ -226,3 +229,15 @@ class RepeatedCall(RpcCall):
             while not self._listener.drop(self) and not self._event.wait(A_MOMENT) and monotonic() < end:
                 pass
         return self.was_answered
+
+
+class LocalCall(RpcCall):
+    """A call that is carried out in this process, as long as :attr:`is_local` says so."""
+
+    __slots__ = ("is_local",)
+
+
+class RepeatedLocalCall(RepeatedCall):
+    """The same for a request that was sent before."""
+
+    __slots__ = ("is_local",)

@@ -115,7 +115,7 @@ def test_a_request_on_a_channel_that_has_just_ended_is_sent_on_the_next(rig: Rig
     channel = rig.connection.open()
     assert task.wait(5)
     assert channel.keys == ["desk.say"]
-    rig.listener._receive(rig.reply())
+    rig.listener.receive(rig.reply())
     assert sent[0].result() == "here"
 
 
@@ -157,7 +157,7 @@ def test_a_reply_that_comes_when_time_is_up_counts(rig: Rig) -> None:
 def test_a_timeout_leaves_a_reply_nothing_to_settle(rig: Rig) -> None:
     call = rig.send(timeout=0)
     call.expire()
-    rig.listener._receive(rig.reply())
+    rig.listener.receive(rig.reply())
     with pytest.raises(RpcTimeout):
         call.result()
 
@@ -165,7 +165,7 @@ def test_a_timeout_leaves_a_reply_nothing_to_settle(rig: Rig) -> None:
 def test_replies_that_come_while_all_calls_fail_are_no_error(rig: Rig) -> None:
     class Table(dict[str, RpcCall]):
         def popitem(self) -> tuple[str, RpcCall]:
-            rig.listener._receive(rig.reply())
+            rig.listener.receive(rig.reply())
             return super().popitem()
 
     call = rig.send()
@@ -185,7 +185,7 @@ def test_a_callback_that_is_added_when_the_outcome_comes_is_called_once(rig: Rig
         def is_set(self) -> bool:
             found = event.is_set()
             call._event = event
-            rig.listener._receive(rig.reply())
+            rig.listener.receive(rig.reply())
             return found
 
     looked: Any = Looked()
@@ -199,7 +199,7 @@ def test_a_callbacks_timer_is_called_off_with_the_outcome(rig: Rig) -> None:
     clock: Any = rig.host.backend._clock  # type: ignore[attr-defined]
     for number in range(1, 1001):
         rig.send(timeout=60).add_done_callback(lambda call: None)
-        rig.listener._receive(rig.reply(number))
+        rig.listener.receive(rig.reply(number))
     assert len(clock._timers) < 300
 
 

@@ -1,0 +1,149 @@
+"""Calls of services that run in the same process: request and reply go from one to the other, without the broker.
+
+Both are made, hooked into, copied and read as those that the broker carries, so a call cannot tell which way it went.
+"""
+
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from rpcservice.amqp.link import Delivery, Message, Properties
+from rpcservice.amqp.memory_message import snapshot
+from rpcservice.amqp.rpccall import LocalCall, RepeatedLocalCall, RpcCall
+from rpcservice.core.resource import Resource
+
+if TYPE_CHECKING:
+    from rpcservice.amqp.replies import ReplyListener
+    from rpcservice.amqp.rpc import RpcConsumer
+
+_FEW, _SHORT = 30, 255
+"""So many headers, none of which is longer, fit into a frame of any size."""
+_INT64 = 2**63
+
+
+class LocalServices(Resource):
+    """Which methods may be called here without the broker now."""
+
+    def setup(self) -> None:
+        """Begin with none."""
+        self.by_routing_key: dict[str, RpcConsumer] = {}
+
+    def add(self, consumer: "RpcConsumer") -> None:
+        """Take in a service that takes requests in: those of its methods that need nothing of a queue."""
+        for name, method in consumer.methods.items():
+            if method.method_may_be_local and consumer.otherwise is None:
+                self.by_routing_key[f"{consumer.key}.{name}"] = consumer
+
+    def remove(self, consumer: "RpcConsumer") -> None:
+        """Let a service go."""
+        for name in consumer.methods:
+            self.by_routing_key.pop(f"{consumer.key}.{name}", None)
+
+
+class LocalCalls:
+    """Carries out the calls of one client where it can; the channel of their requests, by which replies come back.
+
+    Args:
+        services: Those of the process.
+        replies: Where calls are that wait for their replies.
+    """
+
+    is_open = True
+    """For whoever is about to answer: a reply always gets through."""
+
+    def __init__(self, services: LocalServices, replies: "ReplyListener") -> None:
+        self._services = services.by_routing_key
+        self._exchange = services.config.rpc_exchange
+        self._replies = replies
+
+    def start(self, message: Message, service_name: str, method_name: str, is_repeated: bool) -> RpcCall | None:
+        """Have a request carried out here; None where that is for the broker.
+
+        Raises:
+            MessageTooLarge: The headers would not fit into a frame.
+            UnserializableValueError: A header has a type that AMQP does not know.
+        """
+        consumer = self._services.get(message.routing_key)
+        # Only a queue lets messages expire; and a hook may have sent it elsewhere.
+        if consumer is None or "expiration" in message.properties or message.exchange != self._exchange:
+            return None
+        replies = self._replies
+        cls = RepeatedLocalCall if is_repeated else LocalCall
+        call = cls(service_name, method_name, message.timeout, replies.backend.event(), replies)
+        call.correlation_id = message.properties["correlation_id"]
+        call.is_local = True
+        request = LocalRequest(self, message, call)
+        replies.keep(call)
+        try:
+            # As in a reader: what hooks and log lines see there is not the worker that calls.
+            Context().run(consumer.receive, request)
+        except BaseException:
+            replies.drop(call)
+            raise
+        return call
+
+    def publish(self, message: Message) -> int:
+        """Hand a reply to the call that waits for it."""
+        self._replies.receive(_delivery(self, message))
+        return 0
+
+    def give_back(self, message: Message, call: RpcCall) -> None:
+        """Send a request to the broker that was not carried out here."""
+        self._replies.send_again(message, call)
+
+
+class LocalRequest(Delivery):
+    """A request that has not been with the broker."""
+
+    __slots__ = ("_call", "_calls", "_message")
+
+    is_local = True
+
+    def __init__(self, calls: LocalCalls, message: Message, call: LocalCall | RepeatedLocalCall) -> None:
+        channel: Any = calls
+        super().__init__(channel, "", 0, False, message.exchange, message.routing_key, message.body, _copy(message))
+        self._calls = calls
+        self._message = message
+        self._call = call
+
+    def ack(self) -> None:
+        """Note that the request has been answered here, or sent on to be answered later by way of the broker."""
+        self._call.is_local = False
+
+    def reject(self, requeue: bool = False) -> None:
+        """Give the request to the broker, which has it carried out by somebody else, or here later on."""
+        self._call.is_local = False
+        if requeue:
+            self._calls.give_back(self._message, self._call)
+
+
+def _delivery(calls: LocalCalls, message: Message) -> Delivery:
+    channel: Any = calls
+    return Delivery(channel, "", 0, False, message.exchange, message.routing_key, message.body, _copy(message))
+
+
+def _copy(message: Message) -> Properties:
+    """Give properties as they would come out of a frame: later changes do not show.
+
+    Raises:
+        MessageTooLarge: The headers would not fit into a frame.
+        UnserializableValueError: A header has a type that AMQP does not know.
+    """
+    headers = message.properties["headers"]
+    if not headers:
+        return {**message.properties, "headers": {}}
+    if len(headers) > _FEW:
+        return snapshot(message)
+    copied = {}
+    for key, value in headers.items():
+        kind = type(value)
+        if kind is list:
+            if len(value) > _FEW or not all(type(item) is str and len(item) <= _SHORT for item in value):
+                return snapshot(message)
+            value = value[:]
+        elif kind is str:
+            if len(value) > _SHORT:
+                return snapshot(message)
+        elif kind is not bool and not (kind is int and -_INT64 <= value < _INT64):
+            return snapshot(message)
+        copied[key] = value
+    return {**message.properties, "headers": copied}
