@@ -11,7 +11,7 @@ from rpcservice.concurrency import Backend, green
 from rpcservice.concurrency.native import native
 from rpcservice.concurrency.threadpool import InThread, Job, ThreadPool
 
-THREADS = 8
+THREADS = 16
 """Look-ups at a time; one thread starts for the first, and more only while others are under way."""
 
 
