@@ -86,9 +86,17 @@ def _median_cell(results: Results, scenario: str, peer: str, metric: str, with_r
     return shown if peer == OURS or ratio is None or not with_ratio else f"{shown} ({format_ratio(ratio)})"
 
 
-def render_targets(medians: Medians) -> str:
-    """Give the table of targets as text: rpcservice's figures, its ratio to every peer, and what falls short."""
-    return "\n".join([*_align([target_header(), *target_rows(medians)]), "", count_reached(medians)])
+def render_targets(medians: Medians, scenarios: Sequence[Scenario]) -> str:
+    """Give the table of targets as text: rpcservice's figures, its ratio to every peer, and what falls short.
+
+    Args:
+        medians: What was measured.
+        scenarios: What was to be measured: the rows of others are left out.
+    """
+    names = [scenario.name for scenario in scenarios]
+    targets = [target for target in TARGETS if target.scenario in names]
+    lines = _align([target_header(), *target_rows(medians, targets)])
+    return "\n".join([*lines, "", count_reached(medians, targets)])
 
 
 def target_header() -> list[str]:
@@ -96,19 +104,19 @@ def target_header() -> list[str]:
     return ["", OURS, *(f"/ {column}" for column in peers_by_column())]
 
 
-def target_rows(medians: Medians) -> list[list[str]]:
+def target_rows(medians: Medians, targets: Sequence[Target] = TARGETS) -> list[list[str]]:
     """Give the cells of the table of targets, a row for each target."""
     rows = []
-    for target in TARGETS:
+    for target in targets:
         cells = [_own_cell(target, medians)]
         cells += [_ratio_cell(target, medians, peers) for peers in peers_by_column().values()]
         rows.append([target.title, *cells])
     return rows
 
 
-def count_reached(medians: Medians) -> str:
+def count_reached(medians: Medians, targets: Sequence[Target] = TARGETS) -> str:
     """Say how many limits are reached, how many are missed, and how many could not be judged."""
-    verdicts = [limit.is_reached for target in TARGETS for limit in target.limits(medians)]
+    verdicts = [limit.is_reached for target in targets for limit in target.limits(medians)]
     counts = {"reached": True, "missed": False, "not measured": None}
     named = [f"{verdicts.count(verdict)} {name}" for name, verdict in counts.items() if verdict in verdicts]
     return f"Of {len(verdicts)} limits: {', '.join(named)}."

@@ -22,6 +22,7 @@ from benchmarks.probe import Probe
 from benchmarks.processes import ChildFailed
 from benchmarks.report import CSV_FIELDS, Results, append_csv, csv_rows, render_table, render_targets
 from benchmarks.summary import PAGE, RESULTS, ROUNDS, write_summary
+from benchmarks.targets import OURS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks: {exc}", file=sys.stderr)
         return 2
     results = Results()
-    begun = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%MZ")
+    # One for all rows of the run, and before it: somebody may commit meanwhile.
+    stamp = {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%MZ"), "commit": commit()}
     peers = [peer for peer in peers if any(peer.takes_part_in(scenario) for scenario in scenarios)]
     peers = [peer for peer in peers if is_ready(peer, results)]
     with tempfile.TemporaryDirectory(prefix="rpcservice-bench-") as folder, open_broker(options.amqp_uri) as broker:
@@ -47,9 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             bench.close()
         with Probe(uri) as probe:
-            facts = {peer.name: describe(peer, begun, probe.broker, options.seconds) for peer in peers}
+            facts = {peer.name: describe(peer, stamp, probe.broker, options.seconds) for peer in peers}
     names = [peer.name for peer in peers]
-    print(f"{render_table(results, scenarios, names)}\n\n{render_targets(results.medians())}")
+    print(render_table(results, scenarios, names))
+    if OURS in names:
+        print(f"\n{render_targets(results.medians(), scenarios)}")
     print_facts(facts)
     if not options.no_save:
         save(options.results, csv_rows(results, scenarios, names, facts))
@@ -144,13 +148,12 @@ def measure_all(
                 print(line, file=sys.stderr, flush=True)
 
 
-def describe(peer: Peer, begun: str, broker: str, seconds: float) -> dict[str, str]:
+def describe(peer: Peer, stamp: Mapping[str, str], broker: str, seconds: float) -> dict[str, str]:
     """Give the CSV fields that say when, where and with what a peer was measured."""
     found = versions(peer)
     python = found.pop("python")
     values = {
-        "date": begun,
-        "commit": commit(),
+        **stamp,
         "machine": cpu_model(),
         "cores": str(os.cpu_count()),
         "broker": f"RabbitMQ {broker}",

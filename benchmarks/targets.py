@@ -68,8 +68,9 @@ class Target:
         return [limit for limit in found if limit.wanted is not None]
 
     def _judge(self, value: float | None, wanted: float | None) -> Limit:
-        known = value is not None and wanted is not None
-        return Limit(value, wanted, self.metric.is_reached(value, wanted) if known else None)
+        if value is None or wanted is None:
+            return Limit(value, wanted, None)
+        return Limit(value, wanted, self.metric.is_reached(value, wanted))
 
 
 def _against(

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.catalogue import SCENARIOS  # noqa: E402
+from benchmarks.catalogue import SCENARIOS, choose_scenarios  # noqa: E402
 from benchmarks.pages import MarksMissing, fill, render_table  # noqa: E402
 from benchmarks.peers import PEERS  # noqa: E402
 from benchmarks.report import CSV_FIELDS, count_reached, render_targets, target_rows  # noqa: E402
@@ -131,7 +131,13 @@ def test_verdicts_are_counted() -> None:
     count = len([limit for target in TARGETS for limit in target.limits({})])
     expected = f"Of {count} limits: 1 reached, 1 missed, {count - 2} not measured."
     assert count_reached(medians) == expected
-    assert render_targets(medians).endswith(expected)
+    assert render_targets(medians, SCENARIOS).endswith(expected)
+
+
+def test_rows_of_what_was_not_asked_for_are_left_out() -> None:
+    text = render_targets({("memory", "rpcservice", "p50"): 0.1}, choose_scenarios(["memory"]))
+    assert [line.split(":")[0] for line in text.splitlines()[1:3]] == ["embedded broker"] * 2
+    assert text.endswith("Of 2 limits: 1 reached, 1 not measured.")
 
 
 def test_a_run_is_what_was_written_at_once(tmp_path: Path) -> None:
