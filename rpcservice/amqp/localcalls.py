@@ -72,6 +72,7 @@ class LocalCalls:
         call.correlation_id = message.properties["correlation_id"]
         call.is_local = True
         request = LocalRequest(self, message, call)
+        consumer.received_here += 1
         replies.keep(call)
         try:
             # As in a reader: what hooks and log lines see there is not the worker that calls.

@@ -39,6 +39,12 @@ def take_over(entrypoint: Entrypoint, delivery: Delivery) -> bool:
     return False
 
 
+def unfinished(entrypoint: Entrypoint) -> list[WorkerContext]:
+    """Give the contexts of an entrypoint for whose messages the broker waits."""
+    contexts = entrypoint.bound_to.unfinished(entrypoint)
+    return [ctx for ctx in contexts if not getattr(ctx.message, "is_local", False)]
+
+
 def _identity(delivery: Delivery) -> object:
     properties = delivery.properties
     return properties.get("message_id") or properties.get("correlation_id")
@@ -72,7 +78,7 @@ class LongWork(Resource):
 
     def _look(self, seconds: float) -> None:
         now = monotonic()
-        held = [ctx for entrypoint in self._entrypoints for ctx in entrypoint.bound_to.unfinished(entrypoint)]
+        held = [ctx for entrypoint in self._entrypoints for ctx in unfinished(entrypoint)]
         self._since = {ctx: self._since.get(ctx, now) for ctx in held}
         self._warned.intersection_update(held)
         for ctx, since in self._since.items():

@@ -41,6 +41,7 @@ class RpcConsumer(Resource):
     Attributes:
         methods: The entrypoints by the names of their methods.
         otherwise: The entrypoint that is handed requests for none of these methods; without one they are refused.
+        received_here: How many requests came from this process itself.
     """
 
     key: str
@@ -51,6 +52,7 @@ class RpcConsumer(Resource):
         self.otherwise: Rpc | None = None
         self._host: Host | None = None
         self._received = 0
+        self.received_here = 0
         self._drops = self.resources.get(Drops)
         self._local = self.resources.get(LocalServices)
         self.responder = self.resources.get(Responder)
@@ -72,8 +74,12 @@ class RpcConsumer(Resource):
             channel = self.resources.get(ServiceChannel, (connection_key(self.config), self.key))
             prefetch = self.config.prefetch_count if self.config.prefetch_count is not None else self.config.max_workers
             self._consumer = Consumer(channel, self._declare, self.receive, prefetch)
-            self.resources.get(Stalls).add(channel, self._consumer, self.methods.values, lambda: self._received)
+            self.resources.get(Stalls).add(channel, self._consumer, self.methods.values, self._count)
         self.methods[entrypoint.method_name] = entrypoint
+
+    def _count(self) -> int:
+        """Give how many requests the broker has given."""
+        return self._received - self.received_here
 
     def _declare(self, channel: LinkChannel) -> str:
         queue, exchange = request_queue(self.key), self.config.rpc_exchange

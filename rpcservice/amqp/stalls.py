@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
+from rpcservice.amqp.longwork import unfinished
 from rpcservice.concurrency import Task
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.resource import Resource
@@ -53,7 +54,7 @@ class _Watched:
             self._channel.reopen()
 
     def _is_at_work(self) -> bool:
-        return any(True for entrypoint in self._entrypoints() for _ in entrypoint.bound_to.unfinished(entrypoint))
+        return any(unfinished(entrypoint) for entrypoint in self._entrypoints())
 
     def _has_messages(self) -> bool:
         link = self._channel.connection.link

@@ -139,6 +139,8 @@ class RpcClient(Standalone[ClusterRpc]):
     ) -> None:
         super().__init__(client_settings(config, uri, ssl, login_method), CLIENT_NAME)
         policy_options = take_policy_options(options)
+        if "prefer_local" in options:
+            raise TypeError("prefer_local is for the clients of services: a program that is none hosts none")
         self._provider = self._provider_class(**options)
         self._prefix = f"{CLIENT_NAME}.{new_id()}"
         self._context_data = dict(context_data or {})
