@@ -26,6 +26,7 @@ from rpcservice.kinds import (
     TEXT,
     TLS,
     URI,
+    WORKERS,
     Kind,
     integer,
     one_of,
@@ -103,6 +104,7 @@ class Settings:
     websocket_send_buffer: int = MEBIBYTE
     websocket_compression: bool = True
     websocket_broadcast: str = "auto"
+    workers: int | str | None = None
     log_format: str = "text"
     logging: Mapping[str, Any] | None = None
     services: tuple[str, ...] = ()
@@ -203,6 +205,11 @@ KEYS: tuple[Key, ...] = (
         "websocket_broadcast",
         one_of("auto", "broker", "process"),
         "Who gets a broadcast: websockets of all processes on the broker, or of this one; auto goes by AMQP_URI.",
+    ),
+    Key(
+        "workers",
+        optional(WORKERS),
+        "Processes of `rpcservice run`, below a supervisor that starts them again; null runs all in one, without.",
     ),
     Key("log_format", one_of("text", "json"), "Log lines to read, or one JSON object a line."),
     Key("LOGGING", optional(MAPPING), "A configuration for logging.config.dictConfig, instead of log_format."),

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 from rpcservice.errors import ConfigError
 
+AUTO = "auto"
+MOST_WORKERS = 512
+
 
 class Kind(NamedTuple):
     """What a key's value may be: in words, and as a check that gives the value to keep or raises ValueError."""
@@ -56,6 +59,11 @@ def one_of(*choices: str) -> Kind:
         f"{', '.join(choices[:-1])} or {choices[-1]}",
         lambda value: _require(isinstance(value, str) and value in choices, value),
     )
+
+
+def _check_workers(value: Any) -> int | str:
+    _require(value == AUTO or (type(value) is int and 1 <= value <= MOST_WORKERS), value)
+    return value  # type: ignore[no-any-return]  # one of the two
 
 
 def _check_names(value: Any) -> tuple[str, ...]:
@@ -115,6 +123,7 @@ BOOLEAN = Kind("true or false", lambda value: _require(isinstance(value, bool), 
 LOGIN = one_of("PLAIN", "AMQPLAIN", "EXTERNAL", "GSSAPI")
 MAPPING = Kind("a mapping", lambda value: dict(_require(isinstance(value, Mapping), value)))
 NAMES = Kind("a list of names", _check_names)
+WORKERS = Kind(f"a whole number from 1 to {MOST_WORKERS}, or {AUTO} for one on each processor", _check_workers)
 TLS = Kind(
     "true, false or a mapping with ca_certs, certfile, keyfile, cert_reqs ...",
     lambda value: _require(isinstance(value, bool | Mapping), value),

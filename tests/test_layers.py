@@ -24,6 +24,7 @@ CORE = (
     "core.dependency",
     "core.redaction",
     "core.resource",
+    "core.process",
     "core.broadcast",
     "core.faults",
     "core.logs",
@@ -38,7 +39,19 @@ CORE = (
     "core.runner",
 )
 TRANSPORTS = ("amqp", "web", "timers", "offload")
-FRONT = ("nameko_names", "reliability", "standalone", "aio", "testing", "compat", "migrate", "cli", "__main__", "")
+FRONT = (
+    "nameko_names",
+    "reliability",
+    "standalone",
+    "aio",
+    "testing",
+    "compat",
+    "migrate",
+    "supervisor",
+    "cli",
+    "__main__",
+    "",
+)
 LAYERS = (GROUND, (*CORE, "core"), TRANSPORTS, FRONT)
 
 # For wiring whole services, and no business of a transport.

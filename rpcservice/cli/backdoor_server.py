@@ -14,7 +14,7 @@ import eventlet.greenio
 import eventlet.hubs
 from eventlet.backdoor import SocketConsole
 
-from rpcservice.web.server import listen
+from rpcservice.web.listening import listen
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Sets logging up for a command: lines to read, JSON lines, or what ``LOGGING`` says."""
 
 import logging
-import logging.config
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,19 @@ if TYPE_CHECKING:
 
 ACCESS_LOG = "rpcservice.web.access"
 """The logger that has a line for each HTTP request, at level INFO."""
-_WORKER = ("service", "method", "call_id")
+_WORKER = ("service", "method", "call_id", "worker")
 
 
 class LineFormatter(logging.Formatter):
-    """Lines to read; those of a worker name its call."""
+    """Lines to read; those of a worker name its call, and those of one of several processes its number.
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(call)s%(message)s")
+    Args:
+        number: The number of this process; None where it is the only one.
+    """
+
+    def __init__(self, number: str | None = None) -> None:
+        place = "" if number is None else f"[worker {number}] "
+        super().__init__(f"%(asctime)s %(levelname)-7s {place}%(name)s: %(call)s%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line, and below it the traceback, if there is one."""
@@ -63,8 +68,11 @@ def set_up(settings: "Settings", *, level: int = logging.INFO) -> None:
     if settings.logging is not None:
         _configure(settings.logging)
     else:
+        from rpcservice.core.process import NUMBER_VARIABLE
+
         handler = logging.StreamHandler()
-        handler.setFormatter(json_formatter() if settings.log_format == "json" else LineFormatter())
+        is_json = settings.log_format == "json"
+        handler.setFormatter(json_formatter() if is_json else LineFormatter(os.environ.get(NUMBER_VARIABLE)))
         logging.basicConfig(level=level, handlers=[handler], force=True)
         # A line for each request costs more than many a request; who wants them says so, by LOGGING or --debug.
         logging.getLogger(ACCESS_LOG).setLevel(level if level <= logging.DEBUG else logging.WARNING)
@@ -72,6 +80,8 @@ def set_up(settings: "Settings", *, level: int = logging.INFO) -> None:
 
 
 def _configure(description: Any) -> None:
+    import logging.config
+
     # Loggers of what is imported already are kept unless LOGGING says otherwise: they are ours.
     try:
         logging.config.dictConfig({"disable_existing_loggers": False, **description})

@@ -7,23 +7,35 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rpcservice.cli.common import Command, backdoor_address, config_options, is_debug, make_runner, read_settings
+from rpcservice.cli.common import backdoor_address, config_options, is_debug, make_runner, read_settings
 from rpcservice.cli.patching import patch
+from rpcservice.cli.workers import RunCommand, check_backdoor, count_workers, is_worker, make_member, supervise
 from rpcservice.errors import CommandError, RpcServiceError
 
 if TYPE_CHECKING:
+    from rpcservice.config import Settings
     from rpcservice.core.runner import ServiceRunner
+    from rpcservice.supervisor.member import Member
+
+_log = logging.getLogger("rpcservice.run")
 
 
-@click.command(cls=Command)
+@click.command(cls=RunCommand)
 @click.argument("targets", nargs=-1, metavar="[MODULE[:CLASS] | FILE.py[:CLASS]]...")
 @click.option("--backdoor-port", metavar="[HOST:]PORT", help="Serve a Python console there; see rpcservice backdoor.")
+@click.option(
+    "--workers",
+    metavar="N",
+    help="Run so many processes of the services, or auto for one on each processor, which share queues and HTTP ports. "
+    "One that dies is started again; SIGHUP restarts them in turn. Wins over workers of the configuration.",
+)
 @config_options
 @click.pass_context
 def run(
     ctx: click.Context,
     targets: Sequence[str],
     backdoor_port: str | None,
+    workers: str | None,
     config: str | None,
     define: Sequence[tuple[str, str]],
     broker: str | None,
@@ -37,20 +49,35 @@ def run(
     Examples:
       rpcservice run hello.py --broker memory://
       rpcservice run shop.orders shop.products:Products -c config.yaml -d max_workers=20
+      rpcservice run -c config.yaml --workers auto
     """
-    patch()
     from rpcservice.cli import logs
 
     with logs.held_back():
         settings = read_settings(config, define, broker)
+        count = None if is_worker(ctx) else count_workers(workers, settings)
+        # A supervisor runs no services. Nothing that binds what is patched has been imported so far.
+        if count is None:
+            patch()
         logs.set_up(settings, level=logging.DEBUG if is_debug(ctx) else logging.INFO)
-    from rpcservice.cli.services import find_services
-    from rpcservice.cli.serving import Serving
-
     address = None if backdoor_port is None else backdoor_address(backdoor_port)
     names = targets or settings.services
     if not names:
         raise CommandError("nothing to run; name a module or a file, or give -c FILE with a list under services")
+    if count is None:
+        _host(names, settings, address, make_member(ctx, settings))
+        return
+    if address is not None:
+        check_backdoor(address)
+    supervise(ctx, count, settings, lambda lines: _show(lines, settings))
+
+
+def _host(names: Sequence[str], settings: "Settings", address: str | None, member: "Member | None") -> None:
+    """Run services in this process to their end."""
+    from rpcservice.cli.services import find_services
+    from rpcservice.cli.serving import Serving
+    from rpcservice.core.process import Process
+
     # They first, for it is they that make the modules of this folder known, where SERVICE_CONTAINER_CLS may be.
     services = find_services(names)
     runner = make_runner(settings)
@@ -58,7 +85,11 @@ def run(
         runner.add_service(service)
     try:
         with _backdoor(runner, address) as backdoor:
-            was_orderly = Serving(runner, lambda: _announce(runner, backdoor)).run()
+            if member is None:
+                was_orderly = Serving(runner, lambda: _announce(runner, backdoor)).run()
+            else:
+                member.join(runner.resources.get(Process))
+                was_orderly = Serving(runner, lambda: _report(runner, backdoor, member), member.stop_by).run()
     except RpcServiceError as exc:
         # No mistake on the command line any more, whatever it is.
         raise click.ClickException(str(exc)) from exc
@@ -80,15 +111,28 @@ def _backdoor(runner: "ServiceRunner", address: str | None) -> Iterator[str | No
 
 
 def _announce(runner: "ServiceRunner", backdoor: str | None) -> None:
-    """Print what is up; into the log where somebody may parse it."""
+    """Show what is up."""
     from rpcservice.cli.banner import describe
 
     lines = list(describe(runner))
     if backdoor is not None:
         lines.append(f"Backdoor: rpcservice backdoor {backdoor}")
-    if runner.config.log_format == "text" and runner.config.logging is None:
+    _show(lines, runner.config)
+
+
+def _report(runner: "ServiceRunner", backdoor: str | None, member: "Member") -> None:
+    """Tell the supervisor what is up, who shows it once for all workers."""
+    from rpcservice.cli.banner import describe
+
+    if backdoor is not None:
+        _log.info("Backdoor: rpcservice backdoor %s", backdoor)
+    member.report_ready(list(describe(runner)))
+
+
+def _show(lines: Sequence[str], settings: "Settings") -> None:
+    """Print lines; into the log where somebody may parse it."""
+    if settings.log_format == "text" and settings.logging is None:
         click.echo("\n".join([*lines, "Ctrl-C stops."]))
         return
-    log = logging.getLogger("rpcservice.run")
     for line in lines:
-        log.info("%s", line.strip())
+        _log.info("%s", line.strip())

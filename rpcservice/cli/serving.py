@@ -12,11 +12,18 @@ class Serving:
     Args:
         runner: What to run, its services added.
         on_started: Called when they are up.
+        on_serving: Called before they start, with what stops them as signals do.
     """
 
-    def __init__(self, runner: ServiceRunner, on_started: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        runner: ServiceRunner,
+        on_started: Callable[[], object],
+        on_serving: Callable[[Signals], object] = lambda signals: None,
+    ) -> None:
         self._runner = runner
         self._on_started = on_started
+        self._on_serving = on_serving
         self._is_up = False
         self._error: BaseException | None = None
 
@@ -28,6 +35,7 @@ class Serving:
             Exception: What ended a service.
         """
         with Signals(self._runner.backend, self._runner.config.shutdown_timeout + LAST_RESORT) as signals:
+            self._on_serving(signals)
             signals.spawn(self._serve)
             if not signals.ends_before(1):
                 if not self._is_up:

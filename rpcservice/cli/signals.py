@@ -25,6 +25,7 @@ class Signals:
         self._patience = patience
         self._changed = backend.event()
         self._received = 0
+        self._demanded = 0
         self._has_ended = False
 
     def __enter__(self) -> Self:
@@ -46,6 +47,11 @@ class Signals:
         elif self._received == 1 and self._patience is not None:
             _end_after(self._patience)
 
+    def demand(self, count: int) -> None:
+        """Act as after so many signals, which are not counted on top of those that come; from any thread."""
+        self._demanded = max(self._demanded, count)
+        self._backend.post(self._changed.set)
+
     def spawn(self, function: Callable[[], object]) -> None:
         """Run beside the caller what :meth:`ends_before` waits for; it must not raise."""
 
@@ -61,7 +67,7 @@ class Signals:
     def ends_before(self, count: int) -> bool:
         """Wait until what was spawned has ended, or so many signals have come; False for the latter."""
         while not self._has_ended:
-            if self._received >= count:
+            if max(self._received, self._demanded) >= count:
                 if self._received == 1:
                     signal.setitimer(signal.ITIMER_REAL, 0)
                 return False

@@ -7,24 +7,19 @@ from time import monotonic
 from typing import Any
 
 from eventlet import hubs
-from eventlet.patcher import original
 
 from rpcservice.concurrency import Task
+from rpcservice.core.process import Process
 from rpcservice.core.resource import Resource
-from rpcservice.errors import ConfigError
-from rpcservice.kinds import parse_address
 from rpcservice.web.answer import JSON, Answer, encode_json
 from rpcservice.web.connection import RESTED, Connection, Responder
+from rpcservice.web.listening import listen
 from rpcservice.web.parser import Head
 from rpcservice.web.routes import Route, Routes, unavailable
 from rpcservice.web.stream import GreenStream
 
 _log = logging.getLogger(__name__)
 
-# Sockets that never wait by themselves, in a patched process too.
-_socket: Any = original("socket")
-
-_BACKLOG = 1024
 _SPARE = 100
 _LOOK = 0.02
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -46,7 +41,9 @@ class WebServer(Resource):
         self.look_up = self.routes.find
         """Gives who answers a request; an extension may put something about it, until the server starts."""
         self.address: tuple[str, int] = ("", 0)
+        self._process = self.resources.get(Process)
         self._listener: socket_types.socket | None = None
+        self._is_shared = False
         self._acceptor: Task | None = None
         self._connections: dict[Connection, None] = {}
         self._idle: dict[Connection, None] = {}
@@ -87,23 +84,31 @@ class WebServer(Resource):
         Raises:
             ConfigError: The address cannot be listened on.
         """
-        self._listener = listen(getattr(self.config, self.address_key.lower()), self.address_key)
-        self.address = self._listener.getsockname()[:2]
-        self._acceptor = self.backend.spawn(self._accept_all, self._listener)
+        address = getattr(self.config, self.address_key.lower())
+        shared = self._process.listener(self.address_key, address)
+        self._is_shared = shared is not None
+        self._listener = listener = listen(address, self.address_key) if shared is None else shared
+        self.address = listener.getsockname()[:2]
+        if not self._is_shared:
+            self._acceptor = self.backend.spawn(self._accept_all, listener)
         _log.info("listening on %s", self.url)
 
     def serve(self) -> None:
         """Answer everything from now on."""
         self._is_serving = True
+        # What comes to several processes is for those that are up; while none is, it waits.
+        if self._is_shared and self._listener is not None:
+            self._acceptor = self.backend.spawn(self._accept_all, self._listener)
 
     def health(self) -> str | None:
-        """Say when the server has stopped to listen."""
-        return None if self._listener is not None else f"the web server does not listen on {self.address_key}"
+        """Say when the server has stopped to listen, and nobody else goes on."""
+        is_served = self._listener is not None or (self._is_stopping and self._process.others_serve_on)
+        return None if is_served else f"the web server does not listen on {self.address_key}"
 
     def health_answer(self) -> Answer:
         """Give the answer to ``GET /health``: 200, or 503 with one line for each thing that is not well."""
         reasons = self.resources.health()
-        if self._is_stopping:
+        if self._is_stopping and not self._process.others_serve_on:
             reasons = ["the services are stopping"]
         elif not self._is_serving and not reasons:
             reasons = ["the services are starting"]
@@ -131,6 +136,9 @@ class WebServer(Resource):
             try:
                 if not self._accept(listener):
                     hubs.trampoline(fileno, read=True)
+                elif self._is_shared:
+                    # One at a time: who takes all that wait has them all to serve, while the others idle.
+                    self.backend.sleep(0)
             except OSError as exc:
                 if exc.errno not in _OUT_OF_DESCRIPTORS:
                     raise
@@ -269,39 +277,6 @@ class HealthServer(WebServer):
     address_key = "health_address"
 
     def drain(self, deadline: float) -> None:
-        """Go on: whoever asks for the health is told that the services stop."""
-
-
-def listen(address: str, key: str) -> socket_types.socket:
-    """Give a socket that listens and never waits.
-
-    Raises:
-        ConfigError: The address cannot be listened on.
-    """
-    host, port = parse_address(address)
-    try:
-        family, kind, protocol, _, place = _socket.getaddrinfo(
-            host or None, port, type=_socket.SOCK_STREAM, flags=_socket.AI_PASSIVE
-        )[0]
-        sock: socket_types.socket = _socket.socket(family, kind, protocol)
-    except OSError as exc:
-        raise ConfigError(f"{key} is {address!r}: {exc.strerror or exc}; give an address of this machine") from exc
-    try:
-        # Not SO_REUSEPORT: a second process on the port would silently take half of the requests.
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        sock.bind(place)
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except OSError as exc:
-        sock.close()
-        raise ConfigError(f"{key} is {address!r}: {_why_not(exc)}") from exc
-    return sock
-
-
-def _why_not(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "the port is in use; stop what listens there, or give another port (0 takes a free one)"
-    if error.errno == errno.EACCES:
-        return "this user may not listen there; give a port from 1024 on"
-    return f"{error.strerror or error}; give an address of this machine"
+        """Go on: whoever asks for the health is told that the services stop, unless other processes go on."""
+        if self._process.others_serve_on:
+            super().drain(deadline)

@@ -16,9 +16,9 @@ from rpcservice.concurrency import green
 from rpcservice.concurrency.native import native
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.errors import ConfigError, DeclarationError
-from rpcservice.web import server as server_module
 from rpcservice.web.http import Http
-from rpcservice.web.server import HealthServer, WebServer, listen
+from rpcservice.web.listening import listen
+from rpcservice.web.server import HealthServer, WebServer
 
 Serve = Callable[..., Any]
 Containers = Callable[..., ServiceContainer]
@@ -562,7 +562,7 @@ def test_a_port_of_the_system_is_one_line_that_tells_the_mend(monkeypatch: pytes
     def bind(*args: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(server_module._socket.socket, "bind", bind)
+    monkeypatch.setattr(native("socket").socket, "bind", bind)
     with pytest.raises(
         ConfigError, match=r"^WEB_SERVER_ADDRESS is '127\.0\.0\.1:80': this user .*; give a port from 1024"
     ):

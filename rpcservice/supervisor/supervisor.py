@@ -1,0 +1,245 @@
+"""Supervisor, which starts the workers, starts them again, and stops them."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
+from typing import Any
+
+from rpcservice.errors import ConfigError
+from rpcservice.supervisor.channel import Failure
+from rpcservice.supervisor.handover import listener_name
+from rpcservice.supervisor.listeners import Listeners
+from rpcservice.supervisor.rolling import roll
+from rpcservice.supervisor.slot import Slot
+from rpcservice.supervisor.wakeups import Wakeups
+from rpcservice.supervisor.worker import Worker
+
+_log = logging.getLogger("rpcservice.supervisor")
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)
+_AT_AN_END = object()
+
+
+class Supervisor:
+    """Keeps so many workers running, until a signal stops all or none of them can be started.
+
+    Args:
+        count: How many.
+        stop_limit: Seconds after which a worker that was told to stop is ended.
+        announce: Called once, when all workers are up, with what the first of them says of its services.
+    """
+
+    def __init__(self, count: int, *, stop_limit: float, announce: Callable[[Sequence[str]], object]) -> None:
+        self._slots = [Slot(number) for number in range(1, count + 1)]
+        self._stop_limit = stop_limit
+        self._announce = announce
+        self._listeners = Listeners()
+        self._workers: list[Worker] = []
+        self._generation = 0
+        self._lines: list[str] | None = None
+        self._is_announced = False
+        self._stops = 0
+        self._is_roll_wanted = False
+        self._roll: Iterator[None] | None = None
+        self._first_failures: list[Worker] = []
+        self._failure: Failure | None = None
+
+    def run(self) -> Failure | None:
+        """Supervise to the end; gives what went wrong, if anything.
+
+        Raises:
+            OSError: The system starts no process.
+        """
+        with Wakeups(_SIGNALS) as self._wakeups:
+            try:
+                for slot in self._slots:
+                    slot.fill(self._start(slot.number))
+                while self._workers or not self._is_ending:
+                    self._turn()
+            finally:
+                self._listeners.keep(())
+                # There are none left, unless it is an error that ends this.
+                for worker in self._workers:
+                    worker.end()
+                    worker.wait()
+        return self._failure
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._stops > 0 or self._failure is not None
+
+    def _turn(self) -> None:
+        signals, heard = self._wakeups.wait(self._pause())
+        for worker in heard:
+            self._hear(worker)
+        for number in signals:
+            self._receive(number)
+        for worker in [worker for worker in self._workers if worker.look()]:
+            self._see_off(worker)
+        self._do_what_is_due(monotonic())
+        if not self._is_ending:
+            self._appoint()
+            self._go_on_rolling()
+
+    def _pause(self) -> float | None:
+        """Give the seconds until something is due by itself."""
+        times = [slot.restart_at for slot in self._slots if slot.successor is None]
+        times += [worker.kill_at for worker in self._workers]
+        due = min((time for time in times if time is not None), default=None)
+        return None if due is None else max(0.0, due - monotonic())
+
+    def _do_what_is_due(self, now: float) -> None:
+        for worker in self._workers:
+            if worker.kill_at is not None and worker.kill_at <= now:
+                _log.error("%s (pid %d) does not stop, and is killed", worker, worker.pid)
+                worker.end()
+                if self._is_ending and self._failure is None:
+                    message = f"{worker} did not stop within {self._stop_limit:g} s, and was killed"
+                    self._failure = {"message": message, "code": 1}
+        for slot in self._slots:
+            if slot.restart_at is not None and slot.restart_at <= now and slot.successor is None:
+                self._restart(slot)
+
+    # What workers say
+
+    def _start(self, number: int) -> Worker:
+        worker = Worker.start(number, self._generation, self._listeners.descriptors())
+        self._workers.append(worker)
+        self._wakeups.add(worker)
+        _log.debug("%s is started (pid %d)", worker, worker.pid)
+        return worker
+
+    def _hear(self, worker: Worker) -> None:
+        """Take what a worker has said."""
+        try:
+            while True:
+                for kind, value, _ in worker.channel.receive():
+                    self._heed(worker, kind, value)
+        except BlockingIOError:
+            return
+        except EOFError:
+            self._wakeups.remove(worker)
+
+    def _heed(self, worker: Worker, kind: str, value: Any) -> None:
+        if kind == "listen":
+            self._listen(worker, *value)
+        elif kind == "failed":
+            worker.failure = value
+        elif kind == "ready":
+            worker.ready_at = monotonic()
+            worker.lines, worker.listeners = value["lines"], value["listeners"]
+            _log.info("%s is up (pid %d)", worker, worker.pid)
+            self._note_ready(worker)
+
+    def _listen(self, worker: Worker, key: str, address: str) -> None:
+        name = listener_name(key, address)
+        if self._is_ending:
+            worker.tell("listening", [name, "the services are being stopped"])
+            return
+        try:
+            descriptor = self._listeners.open(key, address)
+        except ConfigError as exc:
+            worker.tell("listening", [name, str(exc)])
+        else:
+            worker.tell("listening", [name, None], descriptor=descriptor)
+
+    def _note_ready(self, worker: Worker) -> None:
+        if self._lines is None:
+            self._lines = worker.lines
+            for slot in self._slots:
+                if slot.worker is None:
+                    slot.empty(None, monotonic())
+        if not self._is_announced and all(slot.worker is not None and slot.worker.is_ready for slot in self._slots):
+            self._is_announced = True
+            self._announce(self._lines)
+
+    # How workers end
+
+    def _see_off(self, worker: Worker) -> None:
+        """Do what follows from the end of a worker."""
+        self._hear(worker)
+        self._wakeups.remove(worker)
+        worker.channel.close()
+        worker.has_ended = True
+        self._workers.remove(worker)
+        if worker.is_stopping or self._is_ending:
+            _log.info("%s (pid %d) has stopped", worker, worker.pid)
+            self._failure = self._failure or (worker.failure if self._is_ending else None)
+            return
+        for slot in self._slots:
+            if slot.worker is worker:
+                self._lose(slot, worker)
+            elif slot.successor is worker:
+                slot.successor = None
+
+    def _lose(self, slot: Slot, worker: Worker) -> None:
+        """Have somebody else in the place of a worker that has ended by itself."""
+        if self._lines is not None:
+            pause = slot.empty(worker, monotonic())
+            _log.error("%s (pid %d) %s; another is started in %g s", worker, worker.pid, worker.end_in_words(), pause)
+            return
+        slot.worker = None
+        self._first_failures.append(worker)
+        if len(self._first_failures) < len(self._slots):
+            _log.debug("%s (pid %d) %s before any worker was up", worker, worker.pid, worker.end_in_words())
+            return
+        told = [worker.failure for worker in self._first_failures if worker.failure is not None]
+        first = self._first_failures[0]
+        silent = {"message": f"{first} {first.end_in_words()} before it was up", "code": max(1, first.exit_code)}
+        self._failure = told[0] if told else silent
+
+    def _restart(self, slot: Slot) -> None:
+        try:
+            slot.fill(self._start(slot.number))
+        except OSError as exc:
+            pause = slot.empty(None, monotonic())
+            _log.error("worker %d cannot be started: %s; it is tried again in %g s", slot.number, exc, pause)
+
+    # What the supervisor is told
+
+    def _receive(self, number: int) -> None:
+        if number in _STOPS:
+            self._stops += 1
+            if self._stops == 1:
+                self._stop()
+            elif self._stops == 2:
+                self._kill()
+        elif number == signal.SIGHUP and not self._is_ending:
+            self._is_roll_wanted = True
+
+    def _stop(self) -> None:
+        """Stop all in order; nobody listens from now on."""
+        _log.info("stopping all workers")
+        self._listeners.keep(())
+        for slot in self._slots:
+            slot.restart_at = None
+        for worker in self._workers:
+            worker.stop(self._stop_limit, others_serve_on=False)
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+        self._failure = {"message": "killed by a second signal; unfinished work went back to its queues", "code": 1}
+
+    def _appoint(self) -> None:
+        """Have one worker, and no other before it has ended, do what only one is to do."""
+        if any(worker.leads for worker in self._workers):
+            return
+        ready = [worker for worker in self._workers if worker.ready_at is not None and not worker.is_stopping]
+        if ready:
+            # One that no rolling restart is about to stop, and of these the one that has been there longest.
+            max(ready, key=lambda worker: (worker.generation, -(worker.ready_at or 0))).lead()
+
+    def _go_on_rolling(self) -> None:
+        while self._roll is not None or (self._is_roll_wanted and self._lines is not None):
+            if self._roll is None:
+                self._is_roll_wanted = False
+                self._generation += 1
+                self._roll = roll(self._slots, self._start, self._stop_limit)
+            if next(self._roll, _AT_AN_END) is not _AT_AN_END:
+                return
+            self._roll = None
+            used = [name for worker in self._workers for name in worker.listeners]
+            self._listeners.keep(used)

@@ -1,0 +1,151 @@
+"""Worker, one process that a supervisor has started, as the supervisor sees it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, Self
+
+from rpcservice.supervisor.channel import Channel, Failure
+from rpcservice.supervisor.handover import Handover
+
+LAST_RESORT = 3.0
+"""Seconds after a kill in which a worker ends by itself; then the system ends it."""
+
+
+class Worker:
+    """A process of services that runs, is about to, or is about to end.
+
+    Attributes:
+        number: The number that it shares with those whose place it takes.
+        generation: How many rolling restarts there had been when it started.
+        ready_at: When its services were up, on the monotonic clock; None before.
+        kill_at: When it is ended if it has not ended by itself; None for never.
+        is_stopping: Whether it was told to stop.
+        leads: Whether it was told to do what only one worker does.
+        has_ended: Whether it was seen to have ended.
+        failure: What it said of its end.
+        lines: What it said of its services.
+        listeners: The names of the listening sockets that it uses.
+    """
+
+    def __init__(self, number: int, generation: int, process: subprocess.Popen[bytes], channel: Channel) -> None:
+        self.number = number
+        self.generation = generation
+        self.channel = channel
+        self.ready_at: float | None = None
+        self.kill_at: float | None = None
+        self.is_stopping = False
+        self.leads = False
+        self.has_ended = False
+        self.failure: Failure | None = None
+        self.lines: list[str] = []
+        self.listeners: list[str] = []
+        self._process = process
+
+    @classmethod
+    def start(cls, number: int, generation: int, listeners: Mapping[str, int]) -> Self:
+        """Start this command line once more, as a worker.
+
+        Args:
+            number: Its number.
+            generation: How many rolling restarts there have been.
+            listeners: Descriptors of the listening sockets, by name.
+
+        Raises:
+            OSError: The system starts no process.
+        """
+        own, others = socket.socketpair()
+        with others:
+            own.setblocking(False)
+            handover = Handover(number, others.fileno(), listeners)
+            try:
+                process = subprocess.Popen(
+                    # As it was called: with the options of the interpreter, and by -m or a script.
+                    [sys.executable, *sys.orig_argv[1:]],
+                    env={**os.environ, **handover.environment()},
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=handover.descriptors,
+                    # Ctrl-C of a terminal is for the supervisor, who tells the workers.
+                    process_group=0,
+                )
+            except BaseException:
+                own.close()
+                raise
+        return cls(number, generation, process, Channel(own))
+
+    def __str__(self) -> str:
+        return f"worker {self.number}"
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its services are up."""
+        return self.ready_at is not None
+
+    def look(self) -> bool:
+        """See whether the process has ended."""
+        return self._process.poll() is not None
+
+    def tell(self, kind: str, value: Any = True, *, descriptor: int | None = None) -> None:
+        """Send the worker a message, if it is still there to get it."""
+        try:
+            self.channel.send(kind, value, descriptor=descriptor)
+        except OSError:
+            return  # it is about to end, which is noticed by itself
+
+    def lead(self) -> None:
+        """Have it do what only one worker is to do."""
+        self.leads = True
+        self.tell("lead")
+
+    def stop(self, seconds: float, *, others_serve_on: bool) -> None:
+        """Have it stop in order.
+
+        Args:
+            seconds: After so many it is ended.
+            others_serve_on: Whether other workers take what comes to its addresses.
+        """
+        self.is_stopping = True
+        self.kill_at = self.kill_at or monotonic() + seconds
+        self.tell("stop", others_serve_on)
+        if not self.is_ready:
+            # It may not listen yet, and has nothing to finish.
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """Have it end without finishing anything."""
+        self.is_stopping = True
+        self.kill_at = monotonic() + LAST_RESORT
+        self.tell("kill")
+        if not self.is_ready:
+            self._process.kill()
+
+    def end(self) -> None:
+        """Have the system end the process."""
+        self.kill_at = None
+        self._process.kill()
+
+    def wait(self) -> None:
+        """Wait for the end of the process."""
+        self._process.wait()
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a process that has ended; below 0 the number of the signal that ended it."""
+        return self._process.returncode
+
+    def end_in_words(self) -> str:
+        """Say how a process has ended."""
+        if self.failure is not None:
+            return f"failed: {self.failure['message']}"
+        if self.exit_code < 0:
+            return f"was ended by {signal.Signals(-self.exit_code).name}"
+        return f"ended with exit code {self.exit_code}"
