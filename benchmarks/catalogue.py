@@ -152,6 +152,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         in_flight=50,
         only=("rpcservice",),
     ),
+    Scenario(
+        "local",
+        "RPC between services of one process by prefer_local=True",
+        (Metric("p50", "ms"), _rate("calls")),
+        role="",
+        task="rpc",
+        script="local",
+        in_flight=50,
+        only=("rpcservice",),
+    ),
 )
 
 

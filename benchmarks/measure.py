@@ -349,4 +349,5 @@ _MEASURES: dict[str, Callable[[Bench, Scenario, Peer], Figures]] = {
     "http": measure_http,
     "many-services": measure_many,
     "memory": measure_inside,
+    "local": measure_inside,
 }

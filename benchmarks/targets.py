@@ -96,6 +96,8 @@ TARGETS: tuple[Target, ...] = (
     Target("stop of 20 services", "many-services", "stop", bound=1000),
     Target("embedded broker: p50", "memory", "p50", bound=0.12),
     Target("embedded broker: 50 in flight", "memory", "calls", bound=12_000),
+    Target("prefer_local=True: p50", "local", "p50"),
+    Target("prefer_local=True: 50 in flight", "local", "calls"),
 )
 """In the order of the table. A row without limits shows its figures alone."""
 

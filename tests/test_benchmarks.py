@@ -137,6 +137,7 @@ def test_all_that_is_to_be_measured_is_in_the_catalogue() -> None:
         "http",
         "many-services",
         "memory",
+        "local",
     ]
 
 
@@ -179,6 +180,7 @@ def test_every_scenario_that_a_peer_names_exists() -> None:
         ("http", ["rpcservice", "nameko", "faststream", "wsgi"]),
         ("many-services", ["rpcservice", "nameko", "faststream"]),
         ("memory", ["rpcservice"]),
+        ("local", ["rpcservice"]),
     ],
 )
 def test_peers_take_part_where_they_have_something_to_show(scenario: str, peers: list[str]) -> None:
