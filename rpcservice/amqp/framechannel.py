@@ -8,6 +8,7 @@ from amqp.exceptions import AMQPError
 
 from rpcservice.amqp import frames
 from rpcservice.amqp.link import Delivery, Message, QueueInfo, Returned
+from rpcservice.amqp.properties import decode_properties, encode_properties
 from rpcservice.core.context import new_id
 from rpcservice.errors import BrokerError, ChannelClosed, ConnectionLost
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from rpcservice.amqp.framelink import FrameLink
 
 _KNOWN_HEADS = 1000
-"""So many method frames of ``basic.publish`` are kept ready; routing keys come from outside, so there is a bound."""
+"""So many method frames of ``basic.publish`` are kept ready, and of ``basic.deliver`` decoded; routing keys come from
+outside, so there is a bound."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class FrameChannel:
         self._sequence = 0
         self._guard = link.backend.guard()
         self._heads: dict[tuple[str, str, bool], bytes] = {}
+        self._origins: dict[bytes, tuple[str, bool, str, str]] = {}
         self._callbacks: dict[str, Callable[[Delivery], None]] = {}
         self._on_cancel: dict[str, Callable[[], None]] = {}
         self._got: Delivery | None = None
@@ -52,8 +55,8 @@ class FrameChannel:
         head = self._heads.get(key)
         if head is None:
             head = self._prepare_head(key)
-        data = head + frames.encode_content(
-            self.number, frames.encode_properties(message.properties), message.body, self._frame_max
+        data = frames.encode_content(
+            self.number, encode_properties(message.properties), message.body, self._frame_max, head
         )
         if not self._confirms:
             self._write(data)
@@ -85,13 +88,17 @@ class FrameChannel:
 
     def delivered(self, method: bytes, header: bytes, body: bytes) -> None:
         """Hand a delivery to its consumer."""
-        tag, delivery_tag, redelivered, exchange, routing_key = frames.decode_deliver(method)
+        delivery_tag, rest = frames.split_deliver(method)
+        known = self._origins.get(rest)
+        if known is None:
+            known = self._decode_origin(rest)
+        tag, redelivered, exchange, routing_key = known
         callback = self._callbacks.get(tag)
         if callback is None:
             # It was on its way when the consumer was cancelled.
             self.reject(delivery_tag, requeue=True)
             return
-        properties = frames.decode_properties(header, 12)
+        properties = decode_properties(header, 12)
         try:
             callback(Delivery(self, tag, delivery_tag, redelivered, exchange, routing_key, body, properties))
         except Exception:
@@ -99,14 +106,20 @@ class FrameChannel:
                 "a message for consumer %s could not be taken in; it stays unacknowledged", tag, exc_info=True
             )
 
+    def _decode_origin(self, rest: bytes) -> tuple[str, bool, str, str]:
+        if len(self._origins) >= _KNOWN_HEADS:
+            self._origins.clear()
+        origin = self._origins[rest] = frames.decode_origin(rest)
+        return origin
+
     def returned(self, method: bytes, header: bytes, body: bytes) -> None:
         """Hand a returned message to whoever wants it."""
         if self.on_return is not None:
-            self.on_return(Returned(*frames.decode_return(method), frames.decode_properties(header, 12), body))
+            self.on_return(Returned(*frames.decode_return(method), decode_properties(header, 12), body))
 
     def got(self, method: bytes, header: bytes, body: bytes) -> None:
         """Keep a message for who asks for it; py-amqp is told that there was none, for it reads nothing but UTF-8."""
-        self._got = Delivery(self, "", *frames.decode_get_ok(method), body, frames.decode_properties(header, 12))
+        self._got = Delivery(self, "", *frames.decode_get_ok(method), body, decode_properties(header, 12))
         self._link.pass_on(frames.METHOD, self.number, frames.GET_EMPTY)
 
     def confirmed(self, sequence: int, multiple: bool, taken: bool) -> None:

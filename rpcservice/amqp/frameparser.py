@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from rpcservice.amqp.frames import BODY, FRAME_END, FRAME_HEAD, FRAME_OVERHEAD, HEADER, METHOD, ULONGLONG
+from rpcservice.amqp.frames import BODY, FRAME_END, FRAME_HEAD, FRAME_OVERHEAD, HEADER, METHOD
+from rpcservice.amqp.properties import ULONGLONG
 
 _DELIVER = b"\x00\x3c\x00\x3c"
 _RETURN = b"\x00\x3c\x00\x32"

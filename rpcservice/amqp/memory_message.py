@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpcservice.amqp import frames
 from rpcservice.amqp.link import Message, Properties
+from rpcservice.amqp.properties import decode_properties, encode_properties
 
 if TYPE_CHECKING:
     from rpcservice.amqp.memory_consumer import Consumer
@@ -114,9 +115,9 @@ def _copy_simple(headers: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _by_the_wire(properties: Properties) -> Properties:
-    encoded = frames.encode_properties(properties)
+    encoded = encode_properties(properties)
     frames.encode_content(0, encoded, b"", FRAME_MAX)
-    return frames.decode_properties(encoded)
+    return decode_properties(encoded)
 
 
 def copy_properties(properties: Properties) -> Properties:

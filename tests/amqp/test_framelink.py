@@ -19,6 +19,7 @@ from amqp.serialization import dumps
 from rpcservice.amqp import frames
 from rpcservice.amqp.framelink import FrameLink
 from rpcservice.amqp.link import Message
+from rpcservice.amqp.properties import encode_properties
 from rpcservice.concurrency import Backend, green, threads
 from rpcservice.errors import ChannelClosed, ConfigError, ConnectionLost
 from rpcservice.testing.rabbitmq import PASSWORD_PREFIX
@@ -428,7 +429,7 @@ def test_what_comes_late_on_a_channel_that_was_closed_reaches_nobody(
     one, two = link.channel(), link.channel()
     late = (
         method(one.number, 60, 60, dumps("sLbss", ("tag", 7, False, "", "key")))
-        + frames.encode_content(one.number, frames.encode_properties({}), b"late", 4096)
+        + frames.encode_content(one.number, encode_properties({}), b"late", 4096)
         + method(one.number, 60, 80, dumps("Lb", (1, False)))
     )
     closed = Inbox()
@@ -451,7 +452,7 @@ def test_a_delivery_in_the_packet_with_consume_ok_reaches_the_consumer(
     server = make_server()
     channel = connect(server.uri).channel()
     deliver = method(channel.number, 60, 60, dumps("sLbss", ("mine", 1, False, "", "key")))
-    content = frames.encode_content(channel.number, frames.encode_properties({}), b"early", 4096)
+    content = frames.encode_content(channel.number, encode_properties({}), b"early", 4096)
     server.answers[b"\x00\x3c\x00\x14"] = lambda number: method(number, 60, 21, b"\x04mine") + deliver + content
     received = Inbox()
     channel.consume("queue", received, consumer_tag="mine")
@@ -464,7 +465,7 @@ def test_a_delivery_for_a_consumer_that_is_gone_is_given_back(
     server = make_server()
     channel = connect(server.uri).channel()
     deliver = method(channel.number, 60, 60, dumps("sLbss", ("gone", 7, False, "", "key")))
-    server.send(deliver + frames.encode_content(channel.number, frames.encode_properties({}), b"late", 4096))
+    server.send(deliver + frames.encode_content(channel.number, encode_properties({}), b"late", 4096))
     number, payload = server.take(1, b"\x00\x3c\x00\x78")
     assert (number, payload) == (channel.number, frames.nack_frame(1, 7, False, True)[7:-1])
 
@@ -484,7 +485,7 @@ def test_an_error_in_a_consumer_does_not_end_the_connection(
     channel.consume("queue", take, consumer_tag="tag")
     for body in (b"bad", b"good"):
         deliver = method(channel.number, 60, 60, dumps("sLbss", ("tag", 1, False, "", "key")))
-        server.send(deliver + frames.encode_content(channel.number, frames.encode_properties({}), body, 4096))
+        server.send(deliver + frames.encode_content(channel.number, encode_properties({}), body, 4096))
     assert [received.take(), received.take()] == [b"bad", b"good"]
     assert "could not be taken in" in caplog.text
 

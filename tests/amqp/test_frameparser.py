@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rpcservice.amqp import frames
 from rpcservice.amqp.frameparser import FrameError, FrameParser
+from rpcservice.amqp.properties import encode_properties
 
 
 class Recorder:
@@ -48,7 +49,7 @@ def deliver_method(tag: str = "tag", delivery_tag: int = 1, redelivered: bool = 
 
 
 def delivery(channel: int, body: bytes, frame_max: int = 4096, **method: Any) -> bytes:
-    content = frames.encode_content(channel, frames.encode_properties({"type": "t"}), body, frame_max)
+    content = frames.encode_content(channel, encode_properties({"type": "t"}), body, frame_max)
     return frame(1, channel, deliver_method(**method)) + content
 
 
@@ -65,7 +66,7 @@ def sample_stream() -> bytes:
             frames.HEARTBEAT,
             frame(1, 1, b"\x00\x32\x00\x0b" + dumps("sll", ("queue", 0, 0))),
             frame(1, 1, returned),
-            frames.encode_content(1, frames.encode_properties({}), b"", 4096),
+            frames.encode_content(1, encode_properties({}), b"", 4096),
             frame(1, 9, b"\x00\x14\x00\x28"),
             delivery(2, b"", delivery_tag=5),
         )
@@ -93,7 +94,7 @@ def check_sample(stream: Stream) -> None:
     assert [(len(body), body[:1]) for _, _, body in stream.one.deliveries] == [(9000, b"a")]
     assert [(len(body), body[:1]) for _, _, body in stream.two.deliveries] == [(5000, b"b"), (0, b"")]
     assert [frames.decode_deliver(method)[1] for method, _, _ in stream.two.deliveries] == [2, 5]
-    assert frames.decode_properties(stream.one.deliveries[0][1], 12) == {"type": "t"}
+    assert decode_properties(stream.one.deliveries[0][1], 12) == {"type": "t"}
     assert stream.one.confirms == [(3, True, True)]
     assert stream.two.confirms == [(4, False, False)]
     assert [frames.decode_return(method)[0] for method, _, _ in stream.one.returns] == [312]
@@ -157,7 +158,7 @@ def test_content_of_a_channel_that_nobody_took_over_is_passed_on() -> None:
 
 def test_content_that_answers_basic_get_is_handed_on() -> None:
     stream = Stream()
-    content = frames.encode_content(1, frames.encode_properties({}), b"body", 4096)
+    content = frames.encode_content(1, encode_properties({}), b"body", 4096)
     stream.parser.feed(frame(1, 1, b"\x00\x3c\x00\x47" + dumps("Lbssl", (1, False, "", "k", 0))) + content)
     assert [body for _, _, body in stream.one.gets] == [b"body"]
     assert not stream.foreign and not stream.one.deliveries

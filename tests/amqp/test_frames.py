@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rpcservice.amqp import frames
+from rpcservice.amqp.properties import decode_properties, decode_table, encode_properties, encode_table
 from rpcservice.errors import MessageTooLarge, UnserializableValueError
 
 SHORT_FIELDS = (
@@ -86,7 +87,7 @@ def our_publish(
     channel: int, exchange: str, key: str, mandatory: bool, given: dict[str, Any], body: bytes, frame_max: int
 ) -> bytes:
     head = frames.publish_head(channel, exchange, key, mandatory)
-    return head + frames.encode_content(channel, frames.encode_properties(given), body, frame_max)
+    return head + frames.encode_content(channel, encode_properties(given), body, frame_max)
 
 
 def table_with(key: bytes, kind: bytes, value: bytes) -> bytes:
@@ -105,12 +106,12 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
 @given(tables)
 @example({"a": ["x", "y"], "b": [], "c": {}, "d": None, "e": True, "f": 2**31, "g": -(2**31), "h": 1.5, "i": b"\xff"})
 def test_a_table_is_encoded_as_by_py_amqp(table: dict[str, Any]) -> None:
-    assert frames.encode_table(table) == dumps("F", (table,))
+    assert encode_table(table) == dumps("F", (table,))
 
 
 @given(properties)
 def test_properties_are_encoded_as_by_py_amqp(given: dict[str, Any]) -> None:
-    assert frames.encode_properties(given) == py_amqp_properties(given)
+    assert encode_properties(given) == py_amqp_properties(given)
 
 
 @given(st.integers(1, 65535), short_texts, short_texts, st.booleans(), properties, st.binary(max_size=500))
@@ -129,7 +130,7 @@ def test_a_body_is_split_at_frame_max_as_by_py_amqp(size: int) -> None:
 
 
 def test_no_frame_is_larger_than_frame_max() -> None:
-    encoded = frames.encode_content(1, frames.encode_properties({}), b"x" * 10_000, 4096)
+    encoded = frames.encode_content(1, encode_properties({}), b"x" * 10_000, 4096)
     sizes = []
     while encoded:
         size = struct.unpack_from(">I", encoded, 3)[0] + 8
@@ -139,11 +140,11 @@ def test_no_frame_is_larger_than_frame_max() -> None:
 
 
 def test_absent_and_none_properties_are_not_sent() -> None:
-    assert frames.encode_properties({"app_id": None, "unknown": 1}) == b"\x00\x00"
+    assert encode_properties({"app_id": None, "unknown": 1}) == b"\x00\x00"
 
 
 def test_empty_headers_are_sent_as_an_empty_table() -> None:
-    assert frames.encode_properties({"headers": {}}) == b"\x20\x00\x00\x00\x00\x00"
+    assert encode_properties({"headers": {}}) == b"\x20\x00\x00\x00\x00\x00"
 
 
 @pytest.mark.parametrize("multiple", [False, True])
@@ -176,14 +177,14 @@ def test_the_answer_to_a_goodbye_is_an_empty_method() -> None:
 
 @pytest.mark.parametrize("name", SHORT_FIELDS)
 def test_a_short_property_may_have_255_bytes_and_no_more(name: str) -> None:
-    assert frames.decode_properties(frames.encode_properties({name: "x" * 255})) == {name: "x" * 255}
+    assert decode_properties(encode_properties({name: "x" * 255})) == {name: "x" * 255}
     with pytest.raises(MessageTooLarge, match=f"property {name} has 256 bytes, at most 255"):
-        frames.encode_properties({name: "x" * 256})
+        encode_properties({name: "x" * 256})
 
 
 def test_short_strings_are_measured_in_bytes() -> None:
     with pytest.raises(MessageTooLarge) as caught:
-        frames.encode_properties({"app_id": "ü" * 128})
+        encode_properties({"app_id": "ü" * 128})
     assert (caught.value.part, caught.value.size, caught.value.limit) == ("property app_id", 256, 255)
 
 
@@ -196,13 +197,13 @@ def test_routing_key_and_exchange_may_have_255_bytes_and_no_more() -> None:
 
 
 def test_a_header_name_may_have_255_bytes_and_no_more() -> None:
-    frames.encode_table({"n" * 255: 1})
+    encode_table({"n" * 255: 1})
     with pytest.raises(MessageTooLarge, match="header name 'nnn"):
-        frames.encode_table({"n" * 256: 1})
+        encode_table({"n" * 256: 1})
 
 
 def test_the_header_frame_may_fill_frame_max_and_no_more() -> None:
-    fits = frames.encode_properties({"headers": {"h": "x" * (4096 - 8 - 12 - 2 - 4 - 2 - 5)}})
+    fits = encode_properties({"headers": {"h": "x" * (4096 - 8 - 12 - 2 - 4 - 2 - 5)}})
     assert frames.encode_content(1, fits, b"", 4096)[:7] == struct.pack(">BHI", 2, 1, 4088)
     with pytest.raises(MessageTooLarge) as caught:
         frames.encode_content(1, fits + b"x", b"", 4096)
@@ -230,13 +231,13 @@ def test_the_header_frame_may_fill_frame_max_and_no_more() -> None:
 )
 def test_a_value_that_tables_do_not_know_is_unserializable(value: object) -> None:
     with pytest.raises(UnserializableValueError, match="header"):
-        frames.encode_table({"header": value})
+        encode_table({"header": value})
 
 
 def test_a_header_whose_name_is_no_text_is_unserializable() -> None:
     table: Any = {1: "x"}
     with pytest.raises(UnserializableValueError, match="1: 'x'"):
-        frames.encode_table(table)
+        encode_table(table)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_a_header_whose_name_is_no_text_is_unserializable() -> None:
 )
 def test_a_property_of_the_wrong_kind_is_unserializable(name: str, value: object) -> None:
     with pytest.raises(UnserializableValueError, match=name):
-        frames.encode_properties({name: value})
+        encode_properties({name: value})
 
 
 # Decoding
@@ -262,7 +263,7 @@ def test_a_property_of_the_wrong_kind_is_unserializable(name: str, value: object
 @given(tables)
 def test_a_table_is_decoded_as_by_py_amqp(table: dict[str, Any]) -> None:
     encoded = dumps("F", (table,))
-    assert frames.decode_table(encoded, 0, len(encoded)) == loads("F", encoded, 0)[0][0]
+    assert decode_table(encoded, 0, len(encoded)) == loads("F", encoded, 0)[0][0]
 
 
 @pytest.mark.parametrize(
@@ -294,18 +295,18 @@ def test_every_type_that_tables_know_is_decoded_as_by_py_amqp(kind: bytes, value
     encoded = table_with(b"first", kind, value)
     both = encoded[4:] + table_with(b"next", b"t", b"\x01")[4:]
     both = struct.pack(">I", len(both)) + both
-    decoded = frames.decode_table(both, 0, len(both))
+    decoded = decode_table(both, 0, len(both))
     assert decoded == loads("F", both, 0)[0][0]
     assert decoded["next"] is True
 
 
 @given(properties)
 def test_properties_come_back_as_they_were_sent(given: dict[str, Any]) -> None:
-    encoded = frames.encode_properties(given)
+    encoded = encode_properties(given)
     expected, _ = decode_properties_basic(encoded, 0)
     if "application_headers" in expected:
         expected["headers"] = expected.pop("application_headers")
-    assert frames.decode_properties(b"\x00" * 12 + encoded, 12) == expected
+    assert decode_properties(b"\x00" * 12 + encoded, 12) == expected
     assert {name: value for name, value in expected.items() if name != "headers"} == {
         name: value for name, value in given.items() if name != "headers"
     }
@@ -314,7 +315,14 @@ def test_properties_come_back_as_they_were_sent(given: dict[str, Any]) -> None:
 @given(short_texts, st.integers(0, 2**64 - 1), st.booleans(), short_texts, short_texts)
 def test_a_deliver_method_is_decoded(tag: str, delivery_tag: int, redelivered: bool, exchange: str, key: str) -> None:
     method = b"\x00\x3c\x00\x3c" + dumps("sLbss", (tag, delivery_tag, redelivered, exchange, key))
-    assert frames.decode_deliver(method) == (tag, delivery_tag, redelivered, exchange, key)
+    found, rest = frames.split_deliver(method)
+    assert found == delivery_tag
+    assert frames.decode_origin(rest) == (tag, redelivered, exchange, key)
+
+
+def test_what_two_delivers_have_in_common_does_not_depend_on_the_delivery_tag() -> None:
+    first, second = (b"\x00\x3c\x00\x3c" + dumps("sLbss", ("tag", number, False, "", "key")) for number in (1, 2**63))
+    assert frames.split_deliver(first)[1] == frames.split_deliver(second)[1]
 
 
 @given(st.integers(0, 2**64 - 1), st.booleans(), short_texts, short_texts)
@@ -340,31 +348,31 @@ def test_a_close_method_is_decoded(code: int, text: str) -> None:
 @given(st.binary(min_size=1, max_size=100))
 def test_a_short_string_that_is_no_utf_8_goes_back_as_it_came(raw: bytes) -> None:
     encoded = b"\x04\x00" + bytes((len(raw),)) + raw
-    decoded = frames.decode_properties(encoded)
-    assert frames.encode_properties(decoded) == encoded
+    decoded = decode_properties(encoded)
+    assert encode_properties(decoded) == encoded
 
 
 def test_a_header_name_that_is_no_utf_8_goes_back_as_it_came() -> None:
     encoded = table_with(b"\xff\xfe", b"S", b"\x00\x00\x00\x01x")
-    assert frames.encode_table(frames.decode_table(encoded, 0, len(encoded))) == encoded
+    assert encode_table(decode_table(encoded, 0, len(encoded))) == encoded
     encoded = table_with(b"\xff\xfe", b"t", b"\x01")
-    assert frames.encode_table(frames.decode_table(encoded, 0, len(encoded))) == encoded
+    assert encode_table(decode_table(encoded, 0, len(encoded))) == encoded
 
 
 def test_a_timestamp_that_no_datetime_holds_is_left_out_and_the_rest_is_kept() -> None:
     items = table_with(b"when", b"T", b"\xff" * 8)[4:] + table_with(b"next", b"t", b"\x01")[4:]
     encoded = struct.pack(">I", len(items)) + items
-    assert frames.decode_table(encoded, 0, len(encoded)) == {"next": True}
+    assert decode_table(encoded, 0, len(encoded)) == {"next": True}
 
 
 def test_tables_in_tables_without_end_are_left_out() -> None:
     nested = b""
     for _ in range(5000):
         nested = table_with(b"k", b"F", nested or b"\x00\x00\x00\x00")
-    assert frames.decode_properties(b"\x20\x08" + nested + b"\x03app") == {"headers": {}, "app_id": "app"}
+    assert decode_properties(b"\x20\x08" + nested + b"\x03app") == {"headers": {}, "app_id": "app"}
 
 
 def test_a_type_that_nobody_knows_is_an_error_that_names_it() -> None:
     encoded = table_with(b"odd", b"?", b"1234")
     with pytest.raises(amqp.FrameSyntaxError, match=re.escape("'?'")):
-        frames.decode_table(encoded, 0, len(encoded))
+        decode_table(encoded, 0, len(encoded))

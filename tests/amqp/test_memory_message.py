@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpcservice.amqp.frames import decode_properties, encode_properties
 from rpcservice.amqp.link import Message
 from rpcservice.amqp.memory_message import Stored, copy_properties, snapshot, with_death
 from rpcservice.amqp.memory_queue import Queue
 from rpcservice.amqp.memory_vhost import VirtualHost
+from rpcservice.amqp.properties import decode_properties, encode_properties
 from rpcservice.errors import MessageTooLarge
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=80)
