@@ -12,6 +12,7 @@ from rpcservice.supervisor.handover import listener_name
 from rpcservice.supervisor.listeners import Listeners
 from rpcservice.supervisor.rolling import roll
 from rpcservice.supervisor.slot import Slot
+from rpcservice.supervisor.terminal import Terminal
 from rpcservice.supervisor.wakeups import Wakeups
 from rpcservice.supervisor.worker import Worker
 
@@ -36,6 +37,7 @@ class Supervisor:
         self._stop_limit = stop_limit
         self._announce = announce
         self._listeners = Listeners()
+        self._terminal = Terminal()
         self._workers: list[Worker] = []
         self._generation = 0
         self._lines: list[str] | None = None
@@ -201,13 +203,20 @@ class Supervisor:
 
     def _receive(self, number: int) -> None:
         if number in _STOPS:
-            self._stops += 1
-            if self._stops == 1:
-                self._stop()
-            elif self._stops == 2:
-                self._kill()
+            self._note_stop()
+        elif number == signal.SIGHUP and self._terminal.was_closed():
+            # Unless somebody has seen to it, by nohup, that this ends nothing.
+            if not self._wakeups.was_ignored(signal.SIGHUP):
+                self._note_stop()
         elif number == signal.SIGHUP and not self._is_ending:
             self._is_roll_wanted = True
+
+    def _note_stop(self) -> None:
+        self._stops += 1
+        if self._stops == 1:
+            self._stop()
+        elif self._stops == 2:
+            self._kill()
 
     def _stop(self) -> None:
         """Stop all in order; nobody listens from now on."""

@@ -1,0 +1,485 @@
+"""``rpcservice run --workers``: real processes on a real broker, from the first start to the last signal."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_process import Result, Running
+from waiting import wait_until
+
+from rpcservice import ClusterRpcClient
+
+pytestmark = pytest.mark.broker
+
+Start = Callable[..., Running]
+Cli = Callable[..., Result]
+
+UP = "restarts them in turn"
+HERE = ("-d", "WEB_SERVER_ADDRESS=127.0.0.1:0")
+
+TEAM = """
+import os, threading
+from rpcservice import http, rpc, timer
+
+class Team:
+    name = "team"
+
+    @rpc
+    def pid(self):
+        return os.getpid()
+
+    @rpc
+    def number(self):
+        return os.environ["RPCSERVICE_WORKER"]
+
+    @rpc
+    def die(self):
+        os._exit(3)
+
+    @rpc
+    def take(self, seconds):
+        print("at work", flush=True)
+        threading.Event().wait(seconds)
+        return os.getpid()
+
+    @http("GET", "/pid")
+    def web_pid(self, request):
+        return str(os.getpid())
+"""
+
+
+@pytest.fixture
+def folder(folder: Path) -> Path:
+    """The folder that commands run in, with team.py."""
+    (folder / "team.py").write_text(TEAM)
+    return folder
+
+
+@pytest.fixture
+def team(start: Start, rabbitmq_uri: str) -> Callable[..., Running]:
+    """Start workers of team.py and wait until they are up: ``team(3, "-d", "shutdown_timeout=1")``."""
+
+    def run(count: int, *args: str, **variables: str) -> Running:
+        command = ("run", "team.py", "--workers", str(count), "--broker", rabbitmq_uri, *HERE, *args)
+        running = start(*command, **variables)
+        running.wait_for(UP)
+        return running
+
+    return run
+
+
+def url_of(running: Running) -> str:
+    return running.wait_for("Web server: ").removeprefix("Web server: ")
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=20) as response:
+        text: str = response.read().decode()
+    return text
+
+
+def workers_of(running: Running) -> dict[int, int]:
+    """The process ids of the workers that came up last, by number."""
+    return {
+        int(match[1]): int(match[2])
+        for line in running.err
+        if (match := re.search(r"worker (\d+) is up \(pid (\d+)\)", line))
+    }
+
+
+def ups(running: Running) -> int:
+    return sum(" is up (pid " in line for line in running.err)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def errors_of(running: Running) -> list[str]:
+    return [line for line in running.err if line.startswith("Error: ")]
+
+
+# The start
+
+
+def test_workers_share_the_load_of_http_and_of_rpc(team: Callable[..., Running], rabbitmq_uri: str) -> None:
+    running = team(2)
+    url = url_of(running)
+    assert {int(get(f"{url}/pid")) for _ in range(60)} == set(workers_of(running).values())
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
+        calls = [rpc.team.pid.call_async() for _ in range(60)]
+        assert {call.result() for call in calls} == set(workers_of(running).values())
+
+
+def test_what_is_up_is_told_once(team: Callable[..., Running]) -> None:
+    running = team(2)
+    running.wait_for("Ctrl-C stops.")
+    assert sum(line.startswith("Web server: ") for line in running.out) == 1
+    assert running.out[-2:] == [
+        f"Workers: 2; kill -HUP {running.process.pid} restarts them in turn",
+        "Ctrl-C stops.",
+    ]
+
+
+def test_workers_know_their_numbers(team: Callable[..., Running], rabbitmq_uri: str) -> None:
+    team(2)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
+        assert {call.result() for call in [rpc.team.number.call_async() for _ in range(40)]} == {"1", "2"}
+
+
+def test_lines_of_the_log_name_their_worker(team: Callable[..., Running]) -> None:
+    running = team(2)
+    for number in (1, 2):
+        assert [line for line in running.err if f"[worker {number}] rpcservice.core.runner: services are up" in line]
+
+
+def test_json_lines_name_their_worker(start: Start, rabbitmq_uri: str) -> None:
+    running = start("run", "team.py", "--workers", "2", "--broker", rabbitmq_uri, *HERE, "-d", "log_format=json")
+    running.wait_for(UP)
+    lines = [json.loads(line) for line in running.err]
+    ready = [line for line in lines if line["message"].startswith("services are up")]
+    assert sorted(line["worker"] for line in ready) == ["1", "2"]
+    assert next(line["worker"] for line in lines if line["logger"] == "rpcservice.supervisor") == "-"
+
+
+def test_the_supervisor_runs_no_services(team: Callable[..., Running], folder: Path) -> None:
+    """It stays small: no eventlet, no kombu, no module of the user's."""
+    (folder / "team.py").write_text("print('imported by', __import__('os').getpid(), flush=True)\n" + TEAM)
+    running = team(2)
+    importers = {int(line.split()[-1]) for line in running.out if line.startswith("imported by")}
+    assert importers == set(workers_of(running).values())
+    maps = Path(f"/proc/{running.process.pid}/maps").read_text()
+    assert "greenlet" not in maps
+
+
+def test_the_configuration_says_how_many(start: Start, folder: Path, rabbitmq_uri: str) -> None:
+    (folder / "config.yaml").write_text("workers: 2\nservices: [team.py]\nWEB_SERVER_ADDRESS: 127.0.0.1:0\n")
+    running = start("run", "-c", "config.yaml", "--broker", rabbitmq_uri)
+    running.wait_for("Workers: 2; ")
+
+
+def test_the_option_wins_over_the_configuration(start: Start, rabbitmq_uri: str) -> None:
+    running = start("run", "team.py", "--workers", "1", "-d", "workers=3", "--broker", rabbitmq_uri, *HERE)
+    running.wait_for("Workers: 1; ")
+
+
+def test_auto_is_one_for_each_processor(start: Start, rabbitmq_uri: str) -> None:
+    running = start("run", "team.py", "--workers", "auto", "--broker", rabbitmq_uri, *HERE)
+    running.wait_for(f"Workers: {len(os.sched_getaffinity(0))}; ")
+
+
+def test_without_workers_there_is_no_supervisor(start: Start) -> None:
+    running = start("run", "team.py", "--broker", "memory://", *HERE)
+    running.wait_for("Ctrl-C stops.")
+    assert get(f"{url_of(running)}/pid") == str(running.process.pid)
+    assert not [line for line in running.out + running.err if "orker" in line]
+
+
+def test_one_worker_may_use_the_embedded_broker(start: Start) -> None:
+    running = start("run", "team.py", "--workers", "1", "--broker", "memory://", *HERE)
+    running.wait_for(UP)
+    assert int(get(f"{url_of(running)}/pid")) == workers_of(running)[1]
+
+
+def test_no_port_is_bound_for_services_without_http(start: Start, folder: Path, rabbitmq_uri: str) -> None:
+    (folder / "quiet.py").write_text(
+        "from rpcservice import rpc\nclass Quiet:\n    name = 'quiet'\n    @rpc\n    def ping(self): ...\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = ("run", "quiet.py", "--workers", "2", "--broker", rabbitmq_uri)
+        running = start(*command, "-d", f"WEB_SERVER_ADDRESS={address}")
+        running.wait_for("Workers: 2; ")
+
+
+def test_the_health_has_an_address_that_workers_share(start: Start, folder: Path, rabbitmq_uri: str) -> None:
+    (folder / "quiet.py").write_text(
+        "from rpcservice import rpc\nclass Quiet:\n    name = 'quiet'\n    @rpc\n    def ping(self): ...\n"
+    )
+    command = ("run", "quiet.py", "--workers", "2", "--broker", rabbitmq_uri)
+    running = start(*command, "-d", "health_address=127.0.0.1:0")
+    running.wait_for("Workers: 2; ")
+    assert json.loads(get(f"{url_of(running)}/health")) == {"status": "ok"}
+
+
+def test_each_worker_has_a_backdoor_of_its_own(team: Callable[..., Running], cli: Cli) -> None:
+    running = team(2, "--backdoor-port", "0")
+    ports = {line.rpartition(":")[2] for line in running.err if "Backdoor: " in line}
+    assert len(ports) == 2
+    pids = {cli("backdoor", port, input="import os; print('pid', os.getpid())\n").stdout for port in ports}
+    found = {int(pid) for text in pids for pid in re.findall(r"pid (\d+)", text)}
+    assert found == set(workers_of(running).values())
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "1000", "x", "", "1.5", "٣"])
+def test_a_number_of_workers_that_is_none_is_refused(count: str, cli: Cli) -> None:
+    result = cli("run", "team.py", f"--workers={count}", "--broker", "amqp://nowhere")
+    assert result.returncode == 2
+    error, hint = result.stderr.splitlines()
+    assert error == (
+        f"Error: --workers is {count!r}; give a whole number from 1 to 512, or auto for one on each processor"
+    )
+    assert hint == "Try: python -m rpcservice run --help"
+
+
+def test_several_workers_cannot_share_the_embedded_broker(cli: Cli) -> None:
+    result = cli("run", "team.py", "--workers", "2", "--broker", "memory://")
+    assert (result.returncode, result.stderr) == (
+        2,
+        "Error: 2 workers cannot share memory://, for the embedded broker is within one process; give RabbitMQ's URI "
+        "as AMQP_URI or --broker, or leave workers out\n",
+    )
+
+
+def test_several_workers_cannot_share_the_port_of_a_backdoor(cli: Cli) -> None:
+    result = cli("run", "team.py", "--workers", "2", "--broker", "amqp://nowhere", "--backdoor-port", "3000")
+    assert result.returncode == 2
+    assert "workers cannot share the backdoor's port, localhost:3000; give --backdoor-port 0" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message"),
+    [
+        ("x = 1\nx / 0\n", 2, "Error: broken cannot be imported: ZeroDivisionError: division by zero"),
+        ("class Nothing: ...\n", 2, "Error: broken.py has no service; a service is a class"),
+        ("import sys\nsys.exit(7)\n", 7, "Error: worker "),
+        ("import os\nos.kill(os.getpid(), 9)\n", 1, "Error: worker "),
+    ],
+)
+def test_an_error_of_all_workers_at_the_start_ends_the_program(
+    source: str, code: int, message: str, cli: Cli, folder: Path, rabbitmq_uri: str
+) -> None:
+    """It is told once, as without workers, and nothing is started again."""
+    (folder / "broken.py").write_text(source)
+    result = cli("run", "broken.py", "--workers", "2", "--broker", rabbitmq_uri)
+    assert result.returncode == code
+    errors = [line for line in result.stderr.splitlines() if not line.startswith("Try: ")]
+    assert [line for line in errors if line.startswith("Error: ")] == errors
+    (error,) = errors
+    assert error.startswith(message)
+
+
+def test_a_port_that_is_taken_is_a_failure_of_one_line_for_workers_too(start: Start, rabbitmq_uri: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = ("run", "team.py", "--workers", "2", "--broker", rabbitmq_uri)
+        running = start(*command, "-d", f"WEB_SERVER_ADDRESS={address}")
+        assert running.wait() == 1
+    (error,) = errors_of(running)
+    assert error.startswith(f"Error: WEB_SERVER_ADDRESS is '{address}': the port is in use; ")
+
+
+def test_a_broker_that_stays_away_is_one_failure(start: Start) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = f"amqp://127.0.0.1:{closed.getsockname()[1]}/"
+        running = start("run", "team.py", "--workers", "2", "--broker", uri, "-d", "startup_timeout=1", *HERE)
+        assert running.wait() == 1
+    (error,) = errors_of(running)
+    assert "no connection to the broker" in error
+
+
+def test_a_handover_of_somebody_else_is_refused(cli: Cli) -> None:
+    result = cli("run", "team.py", "--broker", "memory://", RPCSERVICE_SUPERVISED='{"number": 1, "channel": 999}')
+    assert result.returncode == 2
+    assert "RPCSERVICE_SUPERVISED is" in result.stderr
+
+
+def test_a_program_that_a_worker_starts_is_no_worker(team: Callable[..., Running], folder: Path) -> None:
+    (folder / "child.py").write_text(
+        "import os\nfrom rpcservice import timer\n"
+        "class Child:\n"
+        "    name = 'child'\n"
+        "    @timer(interval=60, eager=True)\n"
+        "    def tick(self):\n"
+        "        print('child has number', os.environ.get('RPCSERVICE_WORKER'), flush=True)\n"
+    )
+    (folder / "team.py").write_text(
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'rpcservice', 'run', 'child.py', '--broker', 'memory://'])\n"
+        "import atexit; atexit.register(child.kill)\n" + TEAM
+    )
+    running = team(1)
+    assert running.wait_for("child has number") == "child has number None"
+
+
+def test_closed_standard_streams_are_no_hindrance(folder: Path, environment: dict[str, str], rabbitmq_uri: str) -> None:
+    command = [sys.executable, "-m", "rpcservice", "run", "team.py", "--workers", "2", "--broker", rabbitmq_uri, *HERE]
+    running = Running(["sh", "-c", 'exec "$@" <&-', "sh", *command], cwd=folder, env=environment)
+    try:
+        running.wait_for(UP)
+        assert get(f"{url_of(running)}/pid").isdigit()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.wait() == 0
+    finally:
+        running.close()
+
+
+# A worker that dies
+
+
+def test_a_worker_that_is_killed_is_started_again_after_growing_pauses(team: Callable[..., Running]) -> None:
+    running = team(2)
+    for number, pause in enumerate(("1 s", "2 s", "4 s"), start=3):
+        killed = workers_of(running)[2]
+        os.kill(killed, signal.SIGKILL)
+        running.wait_for(f"worker 2 (pid {killed}) was ended by SIGKILL; another is started in {pause}")
+        wait_until(lambda number=number: ups(running) == number, "another worker")  # type: ignore[misc]
+    assert workers_of(running)[2] != killed
+    assert set(workers_of(running)) == {1, 2}
+
+
+def test_requests_go_on_while_a_worker_is_away(team: Callable[..., Running], rabbitmq_uri: str) -> None:
+    running = team(2)
+    url = url_of(running)
+    os.kill(workers_of(running)[1], signal.SIGKILL)
+    running.wait_for("was ended by SIGKILL")
+    left = workers_of(running)[2]
+    assert {int(get(f"{url}/pid")) for _ in range(20)} == {left}
+
+
+def test_a_request_waits_while_all_workers_are_away(team: Callable[..., Running]) -> None:
+    """The listening socket is the supervisor's: nothing is refused."""
+    running = team(1)
+    url = url_of(running)
+    os.kill(workers_of(running)[1], signal.SIGKILL)
+    running.wait_for("was ended by SIGKILL")
+    assert int(get(f"{url}/pid")) == workers_of(running)[1]
+    assert ups(running) == 2
+
+
+def test_a_worker_that_exits_is_started_again_with_its_number(team: Callable[..., Running], rabbitmq_uri: str) -> None:
+    running = team(2)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
+        rpc.team.die.call_async()
+        running.wait_for("ended with exit code 3; another is started in ")
+        wait_until(lambda: ups(running) >= 4, "another worker")
+
+
+def test_a_worker_that_fails_later_is_told_and_tried_again(team: Callable[..., Running], folder: Path) -> None:
+    running = team(2)
+    (folder / "team.py").write_text("raise ValueError('half written')")
+    os.kill(workers_of(running)[1], signal.SIGKILL)
+    line = running.wait_for("failed: team cannot be imported: ValueError: half written")
+    assert "another is started in 2 s" in line
+    (folder / "team.py").write_text(TEAM)
+    wait_until(lambda: ups(running) == 3, "another worker")
+
+
+def test_a_worker_that_is_told_to_stop_finishes_and_is_replaced(
+    team: Callable[..., Running], rabbitmq_uri: str
+) -> None:
+    running = team(1)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
+        call = rpc.team.take.call_async(1)
+        running.wait_for("at work")
+        worker = workers_of(running)[1]
+        os.kill(worker, signal.SIGTERM)
+        assert call.result() == worker
+    running.wait_for("ended with exit code 0; another is started in 1 s")
+    wait_until(lambda: ups(running) == 2, "another worker")
+
+
+def test_a_hang_up_of_a_worker_changes_nothing(team: Callable[..., Running]) -> None:
+    running = team(1)
+    worker = workers_of(running)[1]
+    os.kill(worker, signal.SIGHUP)
+    assert int(get(f"{url_of(running)}/pid")) == worker
+
+
+# The end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_all_workers_in_order(
+    number: signal.Signals, team: Callable[..., Running], rabbitmq_uri: str
+) -> None:
+    running = team(2)
+    workers = workers_of(running)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
+        calls = [rpc.team.take.call_async(1.5) for _ in range(4)]
+        wait_until(lambda: running.out.count("at work") == 4, "work")
+        running.process.send_signal(number)
+        assert {call.result() for call in calls} <= set(workers.values())
+    assert running.wait() == 0
+    assert errors_of(running) == []
+    assert not [pid for pid in workers.values() if is_alive(pid)]
+
+
+def test_a_signal_to_all_processes_at_once_is_one(team: Callable[..., Running], rabbitmq_uri: str) -> None:
+    """As service managers send it: a worker that is told twice still finishes its work."""
+    running = team(2)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
+        call = rpc.team.take.call_async(1)
+        running.wait_for("at work")
+        for pid in (running.process.pid, *workers_of(running).values()):
+            os.kill(pid, signal.SIGTERM)
+        assert call.result() in workers_of(running).values()
+    assert running.wait() == 0
+
+
+def test_a_second_signal_kills_all_workers(team: Callable[..., Running], rabbitmq_uri: str) -> None:
+    running = team(2)
+    workers = workers_of(running)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
+        rpc.team.take.call_async(60)
+        running.wait_for("at work")
+        running.process.send_signal(signal.SIGTERM)
+        running.wait_for("stopping services")
+        running.process.send_signal(signal.SIGINT)
+        assert running.wait(10) == 1
+    assert errors_of(running) == ["Error: killed by a second signal; unfinished work went back to its queues"]
+    assert not [pid for pid in workers.values() if is_alive(pid)]
+
+
+def test_a_signal_ends_workers_that_are_about_to_start(start: Start, folder: Path, rabbitmq_uri: str) -> None:
+    (folder / "slow.py").write_text("import threading\nprint('importing', flush=True)\nthreading.Event().wait()\n")
+    running = start("run", "slow.py", "--workers", "2", "--broker", rabbitmq_uri)
+    wait_until(lambda: running.out.count("importing") == 2, "both workers")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.wait(10) == 0
+
+
+@pytest.mark.parametrize("work", ["threading.Event().wait()", "while True: pass"])
+def test_workers_end_with_a_supervisor_that_is_killed(
+    work: str, team: Callable[..., Running], folder: Path, rabbitmq_uri: str
+) -> None:
+    """In order where they can, and in the end in any case."""
+    (folder / "team.py").write_text(
+        TEAM + f"\n    @rpc\n    def hang(self):\n        print('hanging', flush=True)\n        {work}\n"
+    )
+    running = team(2, "-d", "shutdown_timeout=1")
+    workers = workers_of(running)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
+        rpc.team.hang.call_async()
+        running.wait_for("hanging")
+        running.process.kill()
+        wait_until(lambda: not [pid for pid in workers.values() if is_alive(pid)], "the end", timeout=40)
+
+
+def test_work_is_finished_when_the_supervisor_is_killed(team: Callable[..., Running], rabbitmq_uri: str) -> None:
+    running = team(1)
+    worker = workers_of(running)[1]
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
+        call = rpc.team.take.call_async(1)
+        running.wait_for("at work")
+        running.process.kill()
+        assert call.result() == worker
+    port = int(url_of(running).rpartition(":")[2])
+    wait_until(lambda: not is_alive(worker), "the end")
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # the port is free again

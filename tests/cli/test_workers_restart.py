@@ -1,0 +1,252 @@
+"""``rpcservice run --workers``: restarts in turn, of which no request and no call fails, and timers of one worker."""
+
+import http.client
+import os
+import re
+import signal
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command_process import Running
+from waiting import wait_until
+
+from rpcservice import ClusterRpcClient
+
+pytestmark = pytest.mark.broker
+
+RELEASE = """
+import os, threading
+from rpcservice import http, rpc, timer
+
+class Shop:
+    name = "shop"
+
+    @rpc
+    def release(self, seconds=0):
+        if seconds:
+            print("at work", flush=True)
+            threading.Event().wait(seconds)
+        return {release!r}
+
+    @http("GET", "/release")
+    def web_release(self, request):
+        return {release!r}
+
+    @timer(interval=0.2, per_host=True)
+    def tick(self):
+        print("tick of", os.getpid(), flush=True)
+"""
+
+DONE = "all workers are restarted"
+
+
+@pytest.fixture
+def write(folder: Path) -> Callable[[str], None]:
+    """Write a release of shop.py."""
+
+    def write(release: str) -> None:
+        (folder / "shop.py").write_text(RELEASE.format(release=release))
+
+    return write
+
+
+@pytest.fixture
+def shop(start: Callable[..., Running], write: Callable[[str], None], rabbitmq_uri: str) -> Callable[..., Running]:
+    """Start two workers of shop.py and wait until they are up: ``shop("-d", "shutdown_timeout=1")``."""
+    write("first")
+
+    def run(*args: str) -> Running:
+        address = ("-d", "WEB_SERVER_ADDRESS=127.0.0.1:0")
+        running = start("run", "shop.py", "--workers", "2", "--broker", rabbitmq_uri, *address, *args)
+        running.wait_for("restarts them in turn")
+        return running
+
+    return run
+
+
+def url_of(running: Running) -> str:
+    return running.wait_for("Web server: ").removeprefix("Web server: ")
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=20) as response:
+        text: str = response.read().decode()
+    return text
+
+
+def pids(running: Running) -> list[int]:
+    """The process ids of all workers that came up so far."""
+    return [int(match[1]) for line in running.err if (match := re.search(r"worker \d+ is up \(pid (\d+)\)", line))]
+
+
+def count(running: Running, text: str) -> int:
+    return sum(text in line for line in running.err)
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+@contextmanager
+def asked_without_end(*askers: Callable[[], object]) -> Iterator[list[object]]:
+    """Have threads ask again and again; gives what they were told, an exception where that failed."""
+    outcomes: list[object] = []
+    stopped = threading.Event()
+
+    def run(ask: Callable[[], object]) -> None:
+        while not stopped.is_set():
+            try:
+                outcomes.append(ask())
+            except Exception as exc:
+                outcomes.append(exc)
+
+    threads = [threading.Thread(target=run, args=(ask,)) for ask in askers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield outcomes
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def kept_connection(url: str) -> Callable[[], object]:
+    """Give what asks for the release over one connection, or the next one when the server says that it closes it."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+
+    def ask() -> object:
+        connection.request("GET", "/release")
+        response = connection.getresponse()
+        assert response.status == 200
+        return response.read().decode()
+
+    return ask
+
+
+def test_a_restart_in_turn_fails_no_request_and_no_call(
+    shop: Callable[..., Running], write: Callable[[str], None], rabbitmq_uri: str
+) -> None:
+    """No balancer tries again: the listening socket stays open all the time."""
+    running = shop()
+    url = url_of(running)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=30) as rpc:
+        askers = [lambda: get(f"{url}/release"), kept_connection(url), lambda: rpc.shop.release()]
+        with asked_without_end(*askers) as outcomes:
+            for number, release in enumerate(("second", "third"), start=1):
+                wait_until(lambda: len(outcomes) > 50, "some answers")
+                write(release)
+                running.process.send_signal(signal.SIGHUP)
+                wait_until(lambda number=number: count(running, DONE) == number, DONE, timeout=40)  # type: ignore[misc]
+            so_far = len(outcomes)
+            wait_until(lambda: len(outcomes) > so_far + 50, "more answers")
+    assert set(outcomes) == {"first", "second", "third"}
+    assert set(outcomes[so_far + 10 :]) == {"third"}
+
+
+def test_a_new_worker_is_up_before_the_old_one_stops(shop: Callable[..., Running]) -> None:
+    running = shop()
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(DONE, timeout=40)
+    lines = [line for line in running.err if "rpcservice.supervisor" in line]
+    steps = [match[0] for line in lines if (match := re.search(r"worker \d is up|worker \d \(pid \d+\) has", line))]
+    numbers = [re.sub(r" \(pid \d+\)", "", step) for step in steps]
+    assert sorted(numbers[:2]) == ["worker 1 is up", "worker 2 is up"]
+    assert numbers[2:] == ["worker 1 is up", "worker 1 has", "worker 2 is up", "worker 2 has"]
+    assert not [pid for pid in pids(running)[:2] if is_alive(pid)]
+
+
+def test_work_of_an_old_worker_is_finished(shop: Callable[..., Running], rabbitmq_uri: str) -> None:
+    running = shop()
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=30) as rpc:
+        calls = [rpc.shop.release.call_async(2) for _ in range(4)]
+        wait_until(lambda: running.out.count("at work") == 4, "work")
+        running.process.send_signal(signal.SIGHUP)
+        assert [call.result() for call in calls] == ["first"] * 4
+
+
+def test_a_restart_that_fails_leaves_the_old_workers(
+    shop: Callable[..., Running], write: Callable[[str], None], folder: Path
+) -> None:
+    running = shop()
+    (folder / "shop.py").write_text("raise ValueError('half written')")
+    running.process.send_signal(signal.SIGHUP)
+    line = running.wait_for("the restart is broken off, and old workers go on: the new worker 1 failed: ")
+    assert "ValueError: half written" in line
+    assert get(f"{url_of(running)}/release") == "first"
+    write("second")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(DONE, timeout=40)
+    assert get(f"{url_of(running)}/release") == "second"
+
+
+def test_a_hang_up_during_a_restart_is_another_restart(shop: Callable[..., Running]) -> None:
+    """It may be for code that changed meanwhile."""
+    running = shop()
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("restarting all workers in turn")
+    running.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: count(running, DONE) == 2, "two restarts", timeout=60)
+    assert len(pids(running)) == 6
+
+
+@pytest.mark.parametrize("moment", ["restarting all workers in turn", "worker 1 is up"])
+def test_a_signal_during_a_restart_stops_all(moment: str, shop: Callable[..., Running]) -> None:
+    running = shop()
+    before = len(running.err)
+    running.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: [line for line in running.err[before:] if moment in line], moment)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.wait() == 0
+    assert not [pid for pid in pids(running) if is_alive(pid)]
+
+
+def test_a_worker_that_does_not_stop_is_killed_for_its_successor(shop: Callable[..., Running], folder: Path) -> None:
+    (folder / "shop.py").write_text(
+        RELEASE.format(release="first")
+        + "\n    @timer(interval=60, eager=True)\n    def hang(self):\n        while True: pass\n"
+    )
+    running = shop("-d", "shutdown_timeout=1")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("worker 1 (pid ", timeout=40)
+    wait_until(lambda: count(running, "worker 1 is up") == 2, "a successor", timeout=40)
+    wait_until(lambda: not is_alive(pids(running)[0]) or not is_alive(pids(running)[1]), "the end", timeout=40)
+
+
+# Timers of one worker
+
+
+def ticks(running: Running, since: int = 0) -> set[int]:
+    return {int(line.split()[-1]) for line in running.out[since:] if line.startswith("tick of ")}
+
+
+def test_a_timer_per_host_fires_in_one_worker_alone(shop: Callable[..., Running]) -> None:
+    running = shop()
+    wait_until(lambda: sum(line.startswith("tick of") for line in running.out) > 8, "some ticks")
+    assert len(ticks(running)) == 1
+
+
+def test_a_timer_per_host_goes_on_in_another_worker(shop: Callable[..., Running]) -> None:
+    running = shop()
+    wait_until(lambda: ticks(running), "a tick")
+    (leader,) = ticks(running)
+    os.kill(leader, signal.SIGKILL)
+    running.wait_for("was ended by SIGKILL")
+    so_far = len(running.out)
+    wait_until(lambda: ticks(running, so_far), "a tick elsewhere")
+    assert ticks(running, so_far) == set(pids(running)[:2]) - {leader}
+
+
+def test_a_timer_per_host_moves_once_in_a_restart(shop: Callable[..., Running]) -> None:
+    running = shop()
+    wait_until(lambda: ticks(running), "a tick")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(DONE, timeout=40)
+    so_far = len(running.out)
+    wait_until(lambda: ticks(running, so_far), "a tick of a new worker")
+    assert len(ticks(running)) == 2
+    assert ticks(running, so_far) <= set(pids(running)[2:])
