@@ -76,6 +76,7 @@ OWN = {
     "offload",
     "reliability",
     "standalone",
+    "supervisor.supervisor",
     "testing",
     "timers",
     "web",
