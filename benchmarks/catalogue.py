@@ -162,6 +162,22 @@ SCENARIOS: tuple[Scenario, ...] = (
         in_flight=50,
         only=("rpcservice",),
     ),
+    Scenario(
+        "workers",
+        "RPC, 50 in flight, on 1 and on 2 workers: rpcservice run --workers N",
+        (
+            _rate("busy calls, 1 worker"),
+            _rate("busy calls, 2 workers"),
+            Metric("busy growth", "x", higher_is_better=True),
+            _rate("short calls, 1 worker"),
+            _rate("short calls, 2 workers"),
+            Metric("short growth", "x", higher_is_better=True),
+        ),
+        role="",
+        task="rpc",
+        in_flight=50,
+        only=("rpcservice",),
+    ),
 )
 
 

@@ -254,11 +254,51 @@ def measure_inside(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
     return {"p50": alone["p50"] * 1e3, "calls": together["count"] / together["seconds"]}
 
 
+def measure_workers(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
+    """Have the client call the same services on one worker and on two: what they compute for, and what is short."""
+    names = {"short": peer.service_name("workers", 0), "busy": peer.service_name("workers", 1)}
+    rates: Figures = {}
+    for count in (1, 2):
+        service = start_service(bench, peer, f"workers-{count}")
+        try:
+            wait_for_workers(bench, peer, service, list(names.values()), count)
+            for kind, name in names.items():
+                report, _, _ = run_client(bench, scenario, peer, service, name)
+                rates[f"{kind} calls, {count} worker{'s' if count > 1 else ''}"] = report["count"] / report["seconds"]
+        finally:
+            service.child.stop(_STOP_LIMIT)
+    growth = {f"{kind} growth": rates[f"{kind} calls, 2 workers"] / rates[f"{kind} calls, 1 worker"] for kind in names}
+    return {**rates, **growth}
+
+
+def wait_for_workers(bench: Bench, peer: Peer, service: Service, names: list[str], count: int) -> None:
+    """Wait until that many processes take calls of each service.
+
+    Raises:
+        ChildFailed: They do not in time.
+    """
+    with Probe(bench.uri) as probe:
+        first_answers(probe, service, [peer.request(name, "hello", "world") for name in names])
+        try:
+            for name in names:
+                probe.wait_for_consumers(f"rpc-{name}", count, _START_LIMIT)
+        except ProbeFailed as exc:
+            raise ChildFailed(f"{exc}; {service.child.log_tail()}") from exc
+
+
 def run_client(
-    bench: Bench, scenario: Scenario, peer: Peer, service: Service | None
+    bench: Bench, scenario: Scenario, peer: Peer, service: Service | None, called: str = ""
 ) -> tuple[dict[str, Any], float, float | None]:
-    """Run a client through its plan; gives its report and what the service and the broker used meanwhile."""
-    child = spawn_client(bench, scenario, peer)
+    """Run a client through its plan; gives its report and what the service and the broker used meanwhile.
+
+    Args:
+        bench: The bench.
+        scenario: The scenario.
+        peer: Whose client it is.
+        service: The process whose processor time counts.
+        called: The service to call; the peer's main one for "".
+    """
+    child = spawn_client(bench, scenario, peer, called)
     try:
         child.report("begin", _CLIENT_LIMIT)
         service_cpu = cpu_seconds(service.child.pid) if service else 0.0
@@ -272,17 +312,17 @@ def run_client(
     return report, service_cpu, None if broker_cpu is None or after is None else after - broker_cpu
 
 
-def spawn_client(bench: Bench, scenario: Scenario, peer: Peer) -> Child:
+def spawn_client(bench: Bench, scenario: Scenario, peer: Peer, called: str = "") -> Child:
     """Start the client of a scenario."""
-    command = peer.client_command(scenario.script, plan_for(bench, scenario, peer))
+    command = peer.client_command(scenario.script, plan_for(bench, scenario, peer, called))
     return bench.spawn(command, f"{peer.name}-{scenario.script}", {})
 
 
-def plan_for(bench: Bench, scenario: Scenario, peer: Peer) -> dict[str, Any]:
+def plan_for(bench: Bench, scenario: Scenario, peer: Peer, called: str = "") -> dict[str, Any]:
     """Give what a client is to do; see ``clients/load.py``."""
     return {
         "uri": bench.uri,
-        "service": peer.service,
+        "service": called or peer.service,
         "task": scenario.task,
         "in_flight": scenario.in_flight,
         "payload": scenario.payload,
@@ -350,4 +390,5 @@ _MEASURES: dict[str, Callable[[Bench, Scenario, Peer], Figures]] = {
     "many-services": measure_many,
     "memory": measure_inside,
     "local": measure_inside,
+    "workers": measure_workers,
 }

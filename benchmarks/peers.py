@@ -71,8 +71,8 @@ class Peer:
         return f"bench_{self.name}"
 
     def service_name(self, role: str, number: int = 0) -> str:
-        """Give the name of a service: the one of "main", or one of "many"."""
-        return self.service if role == "main" else f"many_{self.name}_{number}"
+        """Give the name of a service: the one of "main", or one of "many" or "workers"."""
+        return self.service if role == "main" else f"{role}_{self.name}_{number}"
 
     def interpreter(self) -> Path:
         """Give the Python of its environment."""
@@ -84,7 +84,7 @@ class Peer:
         """Give the command that runs a service, and its environment, as the peer's documentation says.
 
         Args:
-            role: "main", "http" or "many".
+            role: "main", "http" or "many", or "workers-2" for two processes of the same services.
             folder: Where a config file may be written.
             uri: The broker.
             web_port: Where to listen for HTTP.
@@ -94,7 +94,8 @@ class Peer:
         if self.is_script:
             env = {"BENCH_AMQP_URI": uri, "BENCH_MAX_WORKERS": str(MAX_WORKERS), "BENCH_WEB_PORT": str(web_port)}
             return [str(self.interpreter()), str(HERE / "services" / f"{self.name}_service.py")], env
-        module = f"{self.name}_{'many' if role == 'many' else 'service'}"
+        stem, _, workers = role.partition("-")
+        module = f"{self.name}_{'service' if stem in ('main', 'http') else stem}"
         config = folder / f"{module}.yaml"
         # JSON is YAML too.
         config.write_text(
@@ -103,7 +104,8 @@ class Peer:
             )
         )
         run = [str(self.interpreter().parent / "nameko")] if self.requirements else [sys.executable, "-m", self.name]
-        return [*run, "run", "--config", str(config), module], {}
+        options = ["--workers", workers] if workers else []
+        return [*run, "run", *options, "--config", str(config), module], {}
 
     def client_command(self, script: str, plan: Mapping[str, Any]) -> list[str]:
         """Give the command that runs one of its clients with a plan."""

@@ -69,6 +69,18 @@ class Probe:
         if wrong:
             raise ProbeFailed(f"expected {expected!r}, got {wrong[0][:500]}")
 
+    def wait_for_consumers(self, queue: str, count: int, limit: float) -> None:
+        """Wait until a queue has that many consumers.
+
+        Raises:
+            ProbeFailed: It has not within the limit, in seconds.
+        """
+        deadline = time.monotonic() + limit
+        while (found := self.channel.queue_declare(queue, passive=True).consumer_count) < count:
+            if time.monotonic() > deadline:
+                raise ProbeFailed(f"{queue} has {found} of {count} consumers after {limit:g} s")
+            time.sleep(_RETRY_PAUSE)
+
     def flood(self, peer: Peer, count: int) -> None:
         """Publish that many persistent events for a peer's service."""
         exchange = f"bench_source_{peer.name}.events"

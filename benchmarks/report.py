@@ -117,6 +117,8 @@ def target_rows(medians: Medians, targets: Sequence[Target] = TARGETS) -> list[l
 def count_reached(medians: Medians, targets: Sequence[Target] = TARGETS) -> str:
     """Say how many limits are reached, how many are missed, and how many could not be judged."""
     verdicts = [limit.is_reached for target in targets for limit in target.limits(medians)]
+    if not verdicts:
+        return "No limits."
     counts = {"reached": True, "missed": False, "not measured": None}
     named = [f"{verdicts.count(verdict)} {name}" for name, verdict in counts.items() if verdict in verdicts]
     return f"Of {len(verdicts)} limits: {', '.join(named)}."

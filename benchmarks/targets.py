@@ -98,6 +98,8 @@ TARGETS: tuple[Target, ...] = (
     Target("embedded broker: 50 in flight", "memory", "calls", bound=12_000),
     Target("prefer_local=True: p50", "local", "p50"),
     Target("prefer_local=True: 50 in flight", "local", "calls"),
+    Target("1 to 2 workers, calls of 1 ms CPU", "workers", "busy growth"),
+    Target("1 to 2 workers, short calls", "workers", "short growth"),
 )
 """In the order of the table. A row without limits shows its figures alone."""
 

@@ -138,6 +138,7 @@ def test_all_that_is_to_be_measured_is_in_the_catalogue() -> None:
         "many-services",
         "memory",
         "local",
+        "workers",
     ]
 
 
@@ -181,6 +182,7 @@ def test_every_scenario_that_a_peer_names_exists() -> None:
         ("many-services", ["rpcservice", "nameko", "faststream"]),
         ("memory", ["rpcservice"]),
         ("local", ["rpcservice"]),
+        ("workers", ["rpcservice"]),
     ],
 )
 def test_peers_take_part_where_they_have_something_to_show(scenario: str, peers: list[str]) -> None:
