@@ -7,17 +7,13 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from rpcservice.amqp.link import Delivery, Message, Properties
-from rpcservice.amqp.memory_message import snapshot
+from rpcservice.amqp.memory_message import copy_simple, snapshot
 from rpcservice.amqp.rpccall import LocalCall, RepeatedLocalCall, RpcCall
 from rpcservice.core.resource import Resource
 
 if TYPE_CHECKING:
     from rpcservice.amqp.replies import ReplyListener
     from rpcservice.amqp.rpc import RpcConsumer
-
-_FEW, _SHORT = 30, 255
-"""So many headers, none of which is longer, fit into a frame of any size."""
-_INT64 = 2**63
 
 
 class LocalServices(Resource):
@@ -129,22 +125,5 @@ def _copy(message: Message) -> Properties:
         MessageTooLarge: The headers would not fit into a frame.
         UnserializableValueError: A header has a type that AMQP does not know.
     """
-    headers = message.properties["headers"]
-    if not headers:
-        return {**message.properties, "headers": {}}
-    if len(headers) > _FEW:
-        return snapshot(message)
-    copied = {}
-    for key, value in headers.items():
-        kind = type(value)
-        if kind is list:
-            if len(value) > _FEW or not all(type(item) is str and len(item) <= _SHORT for item in value):
-                return snapshot(message)
-            value = value[:]
-        elif kind is str:
-            if len(value) > _SHORT:
-                return snapshot(message)
-        elif kind is not bool and not (kind is int and -_INT64 <= value < _INT64):
-            return snapshot(message)
-        copied[key] = value
-    return {**message.properties, "headers": copied}
+    headers = copy_simple(message.properties["headers"])
+    return snapshot(message) if headers is None else {**message.properties, "headers": headers}

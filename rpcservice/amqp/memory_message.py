@@ -18,6 +18,7 @@ _SAFE_TEXT = 63
 """So many characters never make more than the 255 bytes of a short string."""
 _SAFE_HEADERS = 20_000
 """So many characters of headers never make a frame that is too large."""
+_INT64 = 2**63
 _TEXTS = frozenset(
     [
         "content_type",
@@ -88,15 +89,15 @@ def snapshot(message: Message) -> Properties:
             kind is int and 0 <= value <= 255 and name in _OCTETS
         ):
             properties[name] = value
-        elif kind is dict and name == "headers" and (headers := _copy_simple(value)) is not None:
+        elif kind is dict and name == "headers" and (headers := copy_simple(value)) is not None:
             properties[name] = headers
         else:
             return _by_the_wire(message.properties)
     return properties
 
 
-def _copy_simple(headers: dict[str, Any]) -> dict[str, Any] | None:
-    """Copy headers of plain kinds and moderate size; None for all others."""
+def copy_simple(headers: dict[str, Any]) -> dict[str, Any] | None:
+    """Copy headers of plain kinds and moderate size, which come out of a frame as they are; None for all others."""
     copied = {}
     room = _SAFE_HEADERS
     for key, value in headers.items():
@@ -106,7 +107,7 @@ def _copy_simple(headers: dict[str, Any]) -> dict[str, Any] | None:
         elif kind is list and all(type(item) is str for item in value):
             value = value[:]
             room -= sum(map(len, value))
-        elif kind is not bool:
+        elif kind is not bool and not (kind is int and -_INT64 <= value < _INT64):
             return None
         if len(key) > _SAFE_TEXT:
             return None
