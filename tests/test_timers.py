@@ -7,6 +7,7 @@ import pytest
 
 from rpcservice import ServiceContainer, timer
 from rpcservice.concurrency import green
+from rpcservice.core.process import Process
 from rpcservice.testing import FakeHost
 from rpcservice.timers import Timer
 
@@ -192,3 +193,77 @@ def test_one_that_never_started_can_be_killed(host: FakeHost) -> None:
     bound = host.bind(Timer(1))
     bound.kill()
     assert host.threads == []
+
+
+# In one process of several
+
+
+class Supervisor:
+    """Appoints nobody by itself."""
+
+    number = 2
+
+    def listener(self, key: str, address: str) -> Any:
+        raise AssertionError("no timer listens")
+
+
+@pytest.fixture
+def bind(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Bind a timer with ``per_host`` in one of several processes; gives it, a clock of so many ticks, and the process."""
+
+    def bind(ticks: int, *, eager: bool = False) -> tuple[Timer, Clock, Process]:
+        clock = Clock(ticks)
+        monkeypatch.setattr("rpcservice.timers.monotonic", clock.monotonic)
+        host = FakeHost(lambda: clock.fired.append(clock.now - 1000), backend=clock)
+        process = host.resource(Process)
+        process.join(Supervisor())
+        bound = host.bind(Timer(10, eager=eager, per_host=True), "tick")
+        bound.setup()
+        bound.start()
+        return bound, clock, process
+
+    return bind
+
+
+def finish(timer: Timer) -> None:
+    assert timer._thread is not None
+    assert timer._thread.wait(5)
+
+
+def test_one_per_host_fires_in_a_process_that_is_alone(run: Callable[..., list[float]]) -> None:
+    assert run(2, [], per_host=True) == [10, 20]
+
+
+def test_one_per_host_does_not_fire_before_its_process_leads(bind: Callable[..., Any]) -> None:
+    timer, clock, _ = bind(3)
+    assert timer._thread is None
+    assert clock.waits == []
+
+
+def test_one_per_host_goes_on_by_the_schedule_of_its_own_start(bind: Callable[..., Any]) -> None:
+    timer, clock, process = bind(3)
+    clock.now += 34
+    process.lead()
+    finish(timer)
+    assert clock.fired == [40, 50, 60]
+
+
+def test_an_eager_one_per_host_fires_as_soon_as_its_process_leads(bind: Callable[..., Any]) -> None:
+    timer, clock, process = bind(3, eager=True)
+    clock.now += 34
+    process.lead()
+    finish(timer)
+    assert clock.fired == [34, 44, 54]
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_one_per_host_that_has_stopped_fires_no_more(end: str, bind: Callable[..., Any]) -> None:
+    timer, clock, process = bind(3)
+    getattr(timer, end)()
+    process.lead()
+    assert timer._thread is None
+    assert clock.fired == []
+
+
+def test_one_per_host_says_so(host: FakeHost) -> None:
+    assert host.bind(Timer(90, per_host=True), "tick").describe() == "timer tick, every 90 s, in one worker"

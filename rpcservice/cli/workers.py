@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,10 @@ class RunCommand(Command):
         from rpcservice.supervisor.channel import Channel
         from rpcservice.supervisor.handover import Handover
 
-        handover = Handover.take()
+        try:
+            handover = Handover.take()
+        except CommandError as exc:
+            raise click.UsageError(str(exc), ctx) from exc
         if handover is None:
             return super().invoke(ctx)
         channel = Channel(socket.socket(fileno=handover.channel))
@@ -159,7 +163,6 @@ def _open_standard_streams() -> None:
 
 
 def _name_process(name: str) -> None:
-    """Have ps and top show a name, where there is a place to write it to."""
-    place = Path("/proc/self/comm")
-    if os.access(place, os.W_OK):
-        place.write_text(name)
+    """Have ps and top show a name, a courtesy where there is a place to write it to."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name)

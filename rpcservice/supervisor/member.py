@@ -80,7 +80,7 @@ class Member:
 
     def _ask_for(self, name: str, key: str, address: str) -> int:
         answered = self._answered[name] = self._backend.event()
-        self._channel.send("listen", [key, address])
+        self._say("listen", [key, address])
         answered.wait()
         error, descriptor = self._answers.pop(name)
         if error is not None:
@@ -92,7 +92,13 @@ class Member:
         for descriptor in self._inherited.values():
             os.close(descriptor)
         self._inherited.clear()
-        self._channel.send("ready", {"lines": list(lines), "listeners": self._used})
+        self._say("ready", {"lines": list(lines), "listeners": self._used})
+
+    def _say(self, kind: str, value: Any) -> None:
+        try:
+            self._channel.send(kind, value)
+        except OSError:
+            return  # the supervisor is gone, which is heard, and ends this process
 
     def _hear(self) -> None:
         """Do what the supervisor says, to its end."""

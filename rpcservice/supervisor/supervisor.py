@@ -21,6 +21,8 @@ _log = logging.getLogger("rpcservice.supervisor")
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = (*_STOPS, signal.SIGHUP, signal.SIGCHLD)
 _AT_AN_END = object()
+_MISTAKE = 2
+"""The exit code for what is wrong with services or configuration, and not with the moment."""
 
 
 class Supervisor:
@@ -150,9 +152,8 @@ class Supervisor:
     def _note_ready(self, worker: Worker) -> None:
         if self._lines is None:
             self._lines = worker.lines
-            for slot in self._slots:
-                if slot.worker is None:
-                    slot.empty(None, monotonic())
+            for failed in self._first_failures:
+                self._lose(self._slots[failed.number - 1], failed)
         if not self._is_announced and all(slot.worker is not None and slot.worker.is_ready for slot in self._slots):
             self._is_announced = True
             self._announce(self._lines)
@@ -184,13 +185,18 @@ class Supervisor:
             return
         slot.worker = None
         self._first_failures.append(worker)
-        if len(self._first_failures) < len(self._slots):
-            _log.debug("%s (pid %d) %s before any worker was up", worker, worker.pid, worker.end_in_words())
-            return
-        told = [worker.failure for worker in self._first_failures if worker.failure is not None]
         first = self._first_failures[0]
-        silent = {"message": f"{first} {first.end_in_words()} before it was up", "code": max(1, first.exit_code)}
-        self._failure = told[0] if told else silent
+        told = [worker.failure for worker in self._first_failures if worker.failure is not None]
+        if worker.failure is not None and worker.failure["code"] == _MISTAKE:
+            # It is one for all.
+            self._failure = worker.failure
+            for other in self._workers:
+                other.kill()
+        elif len(self._first_failures) == len(self._slots):
+            silent = {"message": f"{first} {first.end_in_words()} before it was up", "code": max(1, first.exit_code)}
+            self._failure = told[0] if told else silent
+        elif worker is first:
+            _log.warning("%s (pid %d) %s; the others are about to start", worker, worker.pid, worker.end_in_words())
 
     def _restart(self, slot: Slot) -> None:
         try:

@@ -252,25 +252,41 @@ def test_several_workers_cannot_share_the_port_of_a_backdoor(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "code", "message"),
+    ("source", "message"),
     [
-        ("x = 1\nx / 0\n", 2, "Error: broken cannot be imported: ZeroDivisionError: division by zero"),
-        ("class Nothing: ...\n", 2, "Error: broken.py has no service; a service is a class"),
-        ("import sys\nsys.exit(7)\n", 7, "Error: worker "),
-        ("import os\nos.kill(os.getpid(), 9)\n", 1, "Error: worker "),
+        ("x = 1\nx / 0\n", "broken cannot be imported: ZeroDivisionError: division by zero"),
+        ("class Nothing: ...\n", "broken.py has no service; a service is a class"),
     ],
 )
-def test_an_error_of_all_workers_at_the_start_ends_the_program(
-    source: str, code: int, message: str, cli: Cli, folder: Path, rabbitmq_uri: str
+def test_a_mistake_ends_the_program_as_without_workers(
+    source: str, message: str, cli: Cli, folder: Path, rabbitmq_uri: str
 ) -> None:
-    """It is told once, as without workers, and nothing is started again."""
+    """It is told once, and nothing is started again."""
+    (folder / "broken.py").write_text(source)
+    result = cli("run", "broken.py", "--workers", "3", "--broker", rabbitmq_uri)
+    alone = cli("run", "broken.py", "--broker", rabbitmq_uri)
+    assert message in result.stderr
+    assert (result.returncode, result.stderr) == (alone.returncode, alone.stderr)
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "end"),
+    [
+        ("import sys\nsys.exit(7)\n", 7, "ended with exit code 7"),
+        ("import os\nos.kill(os.getpid(), 9)\n", 1, "was ended by SIGKILL"),
+        ("import sys\nsys.exit(0)\n", 1, "ended with exit code 0"),
+    ],
+)
+def test_workers_that_all_end_before_any_is_up_end_the_program(
+    source: str, code: int, end: str, cli: Cli, folder: Path, rabbitmq_uri: str
+) -> None:
     (folder / "broken.py").write_text(source)
     result = cli("run", "broken.py", "--workers", "2", "--broker", rabbitmq_uri)
     assert result.returncode == code
-    errors = [line for line in result.stderr.splitlines() if not line.startswith("Try: ")]
-    assert [line for line in errors if line.startswith("Error: ")] == errors
-    (error,) = errors
-    assert error.startswith(message)
+    first, last = result.stderr.splitlines()
+    assert f"{end}; the others are about to start" in first
+    assert last.startswith("Error: worker ")
+    assert last.endswith(f" {end} before it was up")
 
 
 def test_a_port_that_is_taken_is_a_failure_of_one_line_for_workers_too(start: Start, rabbitmq_uri: str) -> None:
@@ -280,6 +296,7 @@ def test_a_port_that_is_taken_is_a_failure_of_one_line_for_workers_too(start: St
         running = start(*command, "-d", f"WEB_SERVER_ADDRESS={address}")
         assert running.wait() == 1
     (error,) = errors_of(running)
+    assert "Traceback" not in "".join(running.err)
     assert error.startswith(f"Error: WEB_SERVER_ADDRESS is '{address}': the port is in use; ")
 
 

@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -11,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_process import Running
+from command_process import Running, Terminal
 from waiting import wait_until
 
 from rpcservice import ClusterRpcClient
+from rpcservice.testing.ports import free_ports
 
 pytestmark = pytest.mark.broker
 
@@ -215,6 +217,85 @@ def test_a_worker_that_does_not_stop_is_killed_for_its_successor(shop: Callable[
     running.wait_for("worker 1 (pid ", timeout=40)
     wait_until(lambda: count(running, "worker 1 is up") == 2, "a successor", timeout=40)
     wait_until(lambda: not is_alive(pids(running)[0]) or not is_alive(pids(running)[1]), "the end", timeout=40)
+
+
+def test_a_restart_listens_on_an_address_that_was_changed(
+    start: Callable[..., Running], write: Callable[[str], None], folder: Path, rabbitmq_uri: str
+) -> None:
+    """And no more on the one before."""
+    before, after = free_ports(2)
+    write("first")
+    (folder / "config.yaml").write_text(f"WEB_SERVER_ADDRESS: 127.0.0.1:{before}")
+    running = start("run", "shop.py", "--workers", "2", "-c", "config.yaml", "--broker", rabbitmq_uri)
+    running.wait_for("restarts them in turn")
+    assert get(f"http://127.0.0.1:{before}/release") == "first"
+    (folder / "config.yaml").write_text(f"WEB_SERVER_ADDRESS: 127.0.0.1:{after}")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(DONE, timeout=40)
+    assert get(f"http://127.0.0.1:{after}/release") == "first"
+    with socket.create_server(("127.0.0.1", before)):
+        pass  # nobody listens there
+
+
+def test_services_of_nameko_run_in_workers_too(start: Callable[..., Running], folder: Path, rabbitmq_uri: str) -> None:
+    (folder / "old.py").write_text(
+        "import os\nfrom nameko.web.handlers import http\nfrom nameko.timer import timer\n"
+        "class Old:\n    name = 'old'\n"
+        "    @http('GET', '/pid')\n    def pid(self, request):\n        return str(os.getpid())\n"
+        "    @timer(0.2, per_host=True)\n    def tick(self):\n        print('tick of', os.getpid(), flush=True)\n"
+    )
+    address = ("-d", "WEB_SERVER_ADDRESS=127.0.0.1:0")
+    running = start("run", "old.py", "--nameko", "--workers", "2", "--broker", rabbitmq_uri, *address)
+    running.wait_for("restarts them in turn")
+    assert {int(get(f"{url_of(running)}/pid")) for _ in range(60)} == set(pids(running))
+    wait_until(lambda: sum(line.startswith("tick of") for line in running.out) > 4, "some ticks")
+    assert len(ticks(running)) == 1
+
+
+# Terminals
+
+EMBEDDED = ("run", "shop.py", "--workers", "1", "--broker", "memory://", "-d", "WEB_SERVER_ADDRESS=127.0.0.1:0")
+
+
+def test_a_hang_up_that_somebody_sends_in_a_terminal_restarts(
+    open_terminal: Callable[..., Terminal], write: Callable[[str], None]
+) -> None:
+    write("first")
+    terminal = open_terminal(*EMBEDDED)
+    terminal.screen.expect("Ctrl-C stops")
+    terminal.process.send_signal(signal.SIGHUP)
+    terminal.screen.expect(DONE)
+
+
+def test_a_terminal_that_is_closed_stops_all(
+    open_terminal: Callable[..., Terminal], write: Callable[[str], None]
+) -> None:
+    write("first")
+    terminal = open_terminal(*EMBEDDED)
+    terminal.screen.expect(r"worker 1 is up \(pid (\d+)\)")
+    worker = int(terminal.screen.match[1])
+    terminal.screen.expect("Ctrl-C stops")
+    terminal.screen.close()
+    assert terminal.process.wait(30) == 0
+    assert not is_alive(worker)
+
+
+def test_ctrl_c_in_a_terminal_lets_work_finish(
+    open_terminal: Callable[..., Terminal], folder: Path, write: Callable[[str], None]
+) -> None:
+    """It is the supervisor alone that hears of it: for a worker that heard it too it would be the second time."""
+    write("first")
+    with (folder / "shop.py").open("a") as source:
+        source.write(
+            "\n    @timer(interval=60, eager=True)\n    def work(self):\n"
+            "        print('at work', flush=True)\n        threading.Event().wait(1)\n        print('finished', flush=True)\n"
+        )
+    terminal = open_terminal(*EMBEDDED)
+    terminal.screen.expect("at work")
+    terminal.screen.expect("Ctrl-C stops")
+    terminal.screen.send("\x03")
+    terminal.screen.expect("finished")
+    assert terminal.process.wait(30) == 0
 
 
 # Timers of one worker
