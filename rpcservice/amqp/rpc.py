@@ -74,10 +74,10 @@ class RpcConsumer(Resource):
             channel = self.resources.get(ServiceChannel, (connection_key(self.config), self.key))
             prefetch = self.config.prefetch_count if self.config.prefetch_count is not None else self.config.max_workers
             self._consumer = Consumer(channel, self._declare, self.receive, prefetch)
-            self.resources.get(Stalls).add(channel, self._consumer, self.methods.values, self._count)
+            self.resources.get(Stalls).add(channel, self._consumer, self.methods.values, self.count)
         self.methods[entrypoint.method_name] = entrypoint
 
-    def _count(self) -> int:
+    def count(self) -> int:
         """Give how many requests the broker has given."""
         return self._received - self.received_here
 
