@@ -209,7 +209,7 @@ class Supervisor:
 
 @pytest.fixture
 def bind(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Bind a timer with ``per_host`` in one of several processes; gives it, a clock of so many ticks, and the process."""
+    """Bind a timer with ``per_host`` in one of several processes; gives it, a clock with so many ticks, the process."""
 
     def bind(ticks: int, *, eager: bool = False) -> tuple[Timer, Clock, Process]:
         clock = Clock(ticks)

@@ -14,7 +14,7 @@ from rpcservice.errors import CommandError, ConfigError
 
 if TYPE_CHECKING:
     from rpcservice.config import Settings
-    from rpcservice.supervisor.channel import Channel, Failure
+    from rpcservice.supervisor.channel import Channel
     from rpcservice.supervisor.handover import Handover
     from rpcservice.supervisor.member import Member
 
@@ -49,15 +49,6 @@ class RunCommand(Command):
             except OSError:
                 raise exc from None  # the supervisor is gone: nobody else shows it
             raise click.exceptions.Exit(exc.exit_code) from exc
-
-
-class _Failed(click.UsageError):
-    """Raised for what went wrong in a worker, or with the workers."""
-
-    def __init__(self, ctx: click.Context, failure: "Failure") -> None:
-        # Without a context it is shown without the hint at the help.
-        super().__init__(failure["message"], ctx if failure.get("is_usage") else None)
-        self.exit_code = failure["code"]  # type: ignore[misc]  # click asks the instance
 
 
 def is_worker(ctx: click.Context) -> bool:
@@ -152,7 +143,10 @@ def supervise(ctx: click.Context, count: int, settings: "Settings", show: Callab
     failure = Supervisor(count, stop_limit=settings.shutdown_timeout + STOP_MARGIN, announce=announce).run()
     if failure is None:
         return
-    raise _Failed(ctx, failure)
+    message = failure["message"]
+    error = click.UsageError(message, ctx) if failure.get("is_usage") else click.ClickException(message)
+    error.exit_code = failure["code"]  # type: ignore[misc]  # click asks the instance
+    raise error
 
 
 def _open_standard_streams() -> None:

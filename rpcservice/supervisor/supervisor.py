@@ -168,7 +168,9 @@ class Supervisor:
         worker.has_ended = True
         self._workers.remove(worker)
         if worker.is_stopping or self._is_ending:
-            _log.info("%s (pid %d) has stopped", worker, worker.pid)
+            # Of those that have never been up the error tells enough.
+            level = logging.INFO if self._stops or self._lines is not None else logging.DEBUG
+            _log.log(level, "%s (pid %d) has stopped", worker, worker.pid)
             self._failure = self._failure or (worker.failure if self._is_ending else None)
             return
         for slot in self._slots:

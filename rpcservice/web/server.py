@@ -235,7 +235,8 @@ class WebServer(Resource):
         if self._acceptor is not None:
             self._acceptor.kill()
         if self._listener is not None:
-            self._accept_waiting(self._listener)
+            if not self._process.others_serve_on:
+                self._accept_waiting(self._listener)
             self._listener.close()
         self._listener = None
         for connection in [*self._connections, *self._spare]:

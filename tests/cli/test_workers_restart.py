@@ -288,7 +288,8 @@ def test_ctrl_c_in_a_terminal_lets_work_finish(
     with (folder / "shop.py").open("a") as source:
         source.write(
             "\n    @timer(interval=60, eager=True)\n    def work(self):\n"
-            "        print('at work', flush=True)\n        threading.Event().wait(1)\n        print('finished', flush=True)\n"
+            "        print('at work', flush=True)\n        threading.Event().wait(1)\n"
+            "        print('finished', flush=True)\n"
         )
     terminal = open_terminal(*EMBEDDED)
     terminal.screen.expect("at work")
