@@ -11,6 +11,8 @@ _RETURN = b"\x00\x3c\x00\x32"
 _GET_OK = b"\x00\x3c\x00\x47"
 _ACK = b"\x00\x3c\x00\x50"
 _NACK = b"\x00\x3c\x00\x78"
+_LEAST_HEADER = FRAME_OVERHEAD + 14
+"""Bytes of a header frame whose message has no properties."""
 
 
 class FrameError(Exception):
@@ -77,7 +79,11 @@ class FrameParser:
             if data[stop] != FRAME_END:
                 raise FrameError(f"frame of type {kind} on channel {channel} does not end after {size} bytes")
             if kind == METHOD:
-                self._method(channel, data[start:stop])
+                payload = data[start:stop]
+                if payload[:4] == _DELIVER and channel in self._deliver:
+                    position = self._delivery(channel, payload, data, stop + 1)
+                    continue
+                self._method(channel, payload)
             elif (kind != BODY and kind != HEADER) or channel not in self._partial:
                 self._pass_on(kind, channel, data[start:stop])
             else:
@@ -85,11 +91,20 @@ class FrameParser:
             position = stop + 1
         self._rest = data[position:]
 
+    def _delivery(self, channel: int, method: bytes, data: bytes, position: int) -> int:
+        """Handle a delivery whose content follows in whole; else note that it follows. Gives the next position."""
+        handler = self._deliver[channel]
+        content = _small_content(channel, data, position)
+        if content is None:
+            self._partial[channel] = [handler, method]
+            return position
+        header, body, position = content
+        handler(method, header, body)
+        return position
+
     def _method(self, channel: int, payload: bytes) -> None:
         signature = payload[:4]
-        if signature == _DELIVER and channel in self._deliver:
-            self._partial[channel] = [self._deliver[channel], payload]
-        elif (signature in (_ACK, _NACK)) and channel in self._confirm:
+        if (signature in (_ACK, _NACK)) and channel in self._confirm:
             tag = ULONGLONG.unpack_from(payload, 4)[0]
             self._confirm[channel](tag, payload[12] & 1 == 1, signature == _ACK)
         elif signature == _RETURN and channel in self._return:
@@ -117,3 +132,25 @@ class FrameParser:
             return
         del self._partial[channel]
         handler(method, header, b"".join((*pieces, payload)) if pieces else payload)
+
+
+def _small_content(channel: int, data: bytes, position: int) -> tuple[bytes, bytes, int] | None:
+    """Give the header, the body and where they end, where they lie in the data in two whole frames; else None.
+
+    Most messages come like this, and are not worth a record of what is missing of them.
+    """
+    end = len(data)
+    if end - position < _LEAST_HEADER:
+        return None
+    kind, number, size = FRAME_HEAD.unpack_from(data, position)
+    start = position + 7
+    stop = start + size
+    if kind != HEADER or number != channel or end - stop < FRAME_OVERHEAD or data[stop] != FRAME_END:
+        return None
+    length = ULONGLONG.unpack_from(data, start + 4)[0]
+    kind, number, size = FRAME_HEAD.unpack_from(data, stop + 1)
+    first = stop + 8
+    last = first + size
+    if kind != BODY or number != channel or size != length or last >= end or data[last] != FRAME_END:
+        return None
+    return data[start:stop], data[first:last], last + 1

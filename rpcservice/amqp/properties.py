@@ -87,15 +87,15 @@ def encode_table(table: Mapping[str, Any]) -> bytes:
     """
     parts: list[bytes] = []
     for key, value in table.items():
-        if type(key) is not str and not isinstance(key, str):
+        if not isinstance(key, str):
             raise UnserializableValueError({key: value})
         parts.append(_header_name(key))
         kind = type(value)
         if kind is str:
             data = value.encode("utf-8", "surrogatepass")
             parts += (_STRING_HEAD.pack(b"S", len(data)), data)
-        elif kind is list and all(type(item) is str for item in value):
-            parts.append(_string_array(value))
+        elif kind is list and (strings := _string_array(value)) is not None:
+            parts += strings
         elif kind is int and -_INT <= value <= _INT:
             parts.append(_INT_ITEM.pack(b"I", value))
         elif kind is int and -1 << 63 <= value < 1 << 63:
@@ -115,13 +115,15 @@ def _header_name(key: str) -> bytes:
     return short_string(key, f"header name {key[:40]!r}")
 
 
-def _string_array(items: list[str]) -> bytes:
-    parts: list[bytes] = []
+def _string_array(items: list[object]) -> tuple[bytes, bytes] | None:
+    """Encode an array that holds texts alone; None for any other."""
+    encoded = b""
     for item in items:
+        if type(item) is not str:
+            return None
         data = item.encode("utf-8", "surrogatepass")
-        parts += (_STRING_HEAD.pack(b"S", len(data)), data)
-    encoded = b"".join(parts)
-    return _STRING_HEAD.pack(b"A", len(encoded)) + encoded
+        encoded += _STRING_HEAD.pack(b"S", len(data)) + data
+    return _STRING_HEAD.pack(b"A", len(encoded)), encoded
 
 
 def encode_properties(properties: Mapping[str, Any]) -> bytes:
@@ -148,7 +150,7 @@ def encode_properties(properties: Mapping[str, Any]) -> bytes:
     parts = [b"", before]
     if (headers := get("headers")) is not None:
         flags |= 0x2000
-        parts.append(_encode_field("headers", "F", headers))
+        parts.append(encode_table(headers) if type(headers) is dict else _encode_field("headers", "F", headers))
     parts.append(between)
     for name, flag in _CHANGING:
         value = get(name)
@@ -253,7 +255,7 @@ def decode_table(data: bytes, offset: int, stop: int) -> dict[str, Any]:
             position += 9
         elif kind == 0x41 and (strings := _read_strings(data, position)) is not None:  # A, an array: the call stack
             table[data[start:position].decode("utf-8", LENIENT)] = strings
-            position = _end_of_item(data, position)
+            position += 5 + _ULONG.unpack_from(data, position + 1)[0]
         else:
             # py-amqp's decoder for the one item, as an array of its own.
             end = _end_of_item(data, position)
@@ -269,7 +271,7 @@ def decode_table(data: bytes, offset: int, stop: int) -> dict[str, Any]:
 
 def _read_strings(data: bytes, position: int) -> list[str] | None:
     """Decode an array that holds long strings alone; None for any other."""
-    end = _end_of_item(data, position)
+    end = position + 5 + _ULONG.unpack_from(data, position + 1)[0]
     position += 5
     strings = []
     while position < end:

@@ -3,14 +3,15 @@
 import logging
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
+from itertools import takewhile
 from time import monotonic
 
 from rpcservice.amqp.connection import AmqpConnection
 from rpcservice.amqp.link import LinkChannel, Message, Returned
 from rpcservice.amqp.managedchannel import ManagedChannel
 from rpcservice.amqp.pending import Pending, Refusals, blamed, broken, describe, log_failure, mark, rejected, tell_all
+from rpcservice.concurrency import Event
 from rpcservice.core.resource import Resource
 from rpcservice.errors import (
     ChannelClosed,
@@ -94,9 +95,7 @@ class ConfirmedSender(Resource):
         self._admit(message, seconds, deadline, retries)
         self._send(pending)
         try:
-            # Who begins to wait while the broker is away has it looked for more often.
-            with self.connection.awaited() if self._channel.current is None else nullcontext():
-                has_outcome = event.wait(max(0, deadline - monotonic()))
+            has_outcome = self._wait(event, deadline)
         except BaseException:
             # A worker that is killed, or a time-out of the caller's own: nothing is to be sent behind its back.
             self.forget(pending)
@@ -107,6 +106,13 @@ class ConfirmedSender(Resource):
             event.wait()  # its outcome has just come
         if pending.error is not None:
             raise pending.error
+
+    def _wait(self, event: Event, deadline: float) -> bool:
+        if self._channel.current is not None:
+            return event.wait(max(0, deadline - monotonic()))
+        # Who begins to wait while the broker is away has it looked for more often.
+        with self.connection.awaited():
+            return event.wait(max(0, deadline - monotonic()))
 
     def post(self, message: Message, timeout: float | None = None, *, retries: int | None = None) -> None:
         """Publish a message without waiting for the confirm; an error that comes then is logged.
@@ -191,7 +197,8 @@ class ConfirmedSender(Resource):
             has_to_wait = self._again or self._suspects or self._refusals.is_due
             if channel is None or has_to_wait or not self._publish_on(channel, pending, ended):
                 self._again.append(pending)
-        tell_all(ended)
+        if ended:
+            tell_all(ended)
 
     def _unsent(self, more: str = "") -> ConnectionLost:
         reason = "the connection is being set up again"
@@ -247,14 +254,8 @@ class ConfirmedSender(Resource):
     def _confirm(self, unconfirmed: dict[int, Pending], sequence: int, multiple: bool, taken: bool) -> None:
         ended: list[Pending] = []
         with self._guard:
-            if multiple:
-                sequences = []
-                for known in unconfirmed:
-                    if known > sequence:
-                        break
-                    sequences.append(known)
-            else:
-                sequences = [sequence]
+            # In the order in which they were published.
+            sequences = list(takewhile(lambda known: known <= sequence, unconfirmed)) if multiple else (sequence,)
             for one in sequences:
                 pending = unconfirmed.pop(one, None)
                 if pending is not None:
