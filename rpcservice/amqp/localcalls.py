@@ -80,7 +80,10 @@ class LocalCalls:
 
     def publish(self, message: Message) -> int:
         """Hand a reply to the call that waits for it."""
-        self._replies.receive(_delivery(self, message))
+        channel: Any = self
+        reply = Delivery(channel, "", 0, False, message.exchange, message.routing_key, message.body, _copy(message))
+        # What is called back does not belong to the worker that answers.
+        Context().run(self._replies.receive, reply)
         return 0
 
     def give_back(self, message: Message, call: RpcCall) -> None:
@@ -111,11 +114,6 @@ class LocalRequest(Delivery):
         self._call.is_local = False
         if requeue:
             self._calls.give_back(self._message, self._call)
-
-
-def _delivery(calls: LocalCalls, message: Message) -> Delivery:
-    channel: Any = calls
-    return Delivery(channel, "", 0, False, message.exchange, message.routing_key, message.body, _copy(message))
 
 
 def _copy(message: Message) -> Properties:

@@ -551,6 +551,19 @@ def test_callbacks_are_told_and_results_are_kept(ask: Any) -> None:
     assert ask("near", call) == [[2], [OutOfStock, OutOfStock]]
 
 
+def test_a_callback_belongs_to_no_worker(ask: Any) -> None:
+    ask.start(Echo)
+    workers: list[Any] = []
+
+    def call(client: Any) -> Any:
+        started = client.echo.add.call_async(1)
+        started.add_done_callback(lambda call: workers.append(current_worker.get()))
+        return started.result()
+
+    assert ask("near", call) == 2
+    assert workers == [None]
+
+
 def test_a_call_whose_caller_is_gone_is_carried_out(ask: Any) -> None:
     done = []
 
