@@ -270,7 +270,7 @@ def test_sensitive_arguments_stay_out_of_logs_and_error_replies(
     body = json.dumps({"args": [], "kwargs": {"password": SECRET, **kwargs}}).encode()
     reply = wire.request("bank.pay", body).body.decode()
     wire.link.close()
-    assert '"error": {' in reply
+    assert json.loads(reply)["error"]
     assert SECRET not in reply + seen()
 
 
