@@ -16,7 +16,7 @@ reply_queue = channel.queue_declare("", exclusive=True).queue
 routing_key = f"{plan.service}.{plan.method}"
 numbers = itertools.count()
 
-# Collected, not handled: publishing takes what has arrived meanwhile, so a callback that publishes would call itself.
+# Collected, not handled: setting up takes what has arrived meanwhile, and calls back when it is not done.
 arrived: deque[amqp.Message] = deque()
 channel.basic_consume(reply_queue, no_ack=True, callback=arrived.append)
 

@@ -26,7 +26,7 @@ METHODS = {f"{NAME}.hello": hello, f"{NAME}.echo": echo}
 connection = connect(os.environ["BENCH_AMQP_URI"])
 channel = connection.channel()
 channel.basic_qos(0, int(os.environ["BENCH_MAX_WORKERS"]), False)
-# Collected, not handled: publishing takes what has arrived meanwhile, so a callback that publishes would call itself.
+# Collected, not handled: setting up takes what has arrived meanwhile, and calls back when it is not done.
 arrived: deque[amqp.Message] = deque()
 
 exchange, queue = "bench_source_pyamqp.events", f"evt-{NAME}.count"
