@@ -207,16 +207,26 @@ def test_a_signal_during_a_restart_stops_all(moment: str, shop: Callable[..., Ru
     assert not [pid for pid in pids(running) if is_alive(pid)]
 
 
-def test_a_worker_that_does_not_stop_is_killed_for_its_successor(shop: Callable[..., Running], folder: Path) -> None:
+def test_a_worker_that_does_not_stop_is_killed_for_its_successor(
+    shop: Callable[..., Running], folder: Path, rabbitmq_uri: str
+) -> None:
     (folder / "shop.py").write_text(
         RELEASE.format(release="first")
-        + "\n    @timer(interval=60, eager=True)\n    def hang(self):\n        while True: pass\n"
+        + "\n    @rpc\n    def hang(self):\n        print('hanging', flush=True)\n        while True: pass\n"
     )
     running = shop("-d", "shutdown_timeout=1")
-    running.process.send_signal(signal.SIGHUP)
-    running.wait_for("worker 1 (pid ", timeout=40)
-    wait_until(lambda: count(running, "worker 1 is up") == 2, "a successor", timeout=40)
-    wait_until(lambda: not is_alive(pids(running)[0]) or not is_alive(pids(running)[1]), "the end", timeout=40)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=60) as rpc:
+        rpc.shop.hang.call_async()
+        running.wait_for("hanging")
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for("does not stop, and is killed", timeout=60)
+        running.wait_for(DONE, timeout=60)
+    assert not [pid for pid in pids(running)[:2] if is_alive(pid)]
+    # The call has been given to another worker, which hangs in its turn.
+    running.process.send_signal(signal.SIGTERM)
+    running.wait_for("stopping all workers")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.wait(15) == 1
 
 
 def test_a_restart_listens_on_an_address_that_was_changed(
@@ -292,8 +302,7 @@ def test_ctrl_c_in_a_terminal_lets_work_finish(
             "        print('finished', flush=True)\n"
         )
     terminal = open_terminal(*EMBEDDED)
-    terminal.screen.expect("at work")
-    terminal.screen.expect("Ctrl-C stops")
+    terminal.screen.expect("(?s)at work.*Ctrl-C stops|Ctrl-C stops.*at work")
     terminal.screen.send("\x03")
     terminal.screen.expect("finished")
     assert terminal.process.wait(30) == 0
