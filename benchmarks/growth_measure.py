@@ -110,6 +110,8 @@ def _run_client(
     try:
         for point in points:
             add(point, _take(ground, client, point, services[_prefix(curve, point)]))
+        # Not before it has released the calls that wait: they would go back to their queue, and come again.
+        client.report("done", _LIMIT)
     finally:
         client.stop()
 

@@ -59,6 +59,7 @@ class Client:
         try:
             for point in plan["points"]:
                 self.measure(point)
+            load.tell("done")
         finally:
             done.send()
 
