@@ -133,6 +133,11 @@ def test_a_section_that_is_no_mapping_is_refused() -> None:
         read_settings({"rpcservice": "fast"})
 
 
+def test_json_has_namekos_bytes_unless_told_otherwise() -> None:
+    assert read_settings({}).fast_json is False
+    assert read_settings({"rpcservice": {"fast_json": None}}).fast_json is None
+
+
 def test_calls_wait_without_end_unless_told_otherwise() -> None:
     """As nameko's do."""
     assert read_settings({}).rpc_timeout is None

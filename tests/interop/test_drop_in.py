@@ -62,8 +62,7 @@ def store(
 ) -> Iterator[Store]:
     uri, folder = rabbitmq.vhost(), tmp_path_factory.mktemp("store")
     (port,) = free_ports(1)
-    address = f"127.0.0.1:{port}"
-    config = {"AMQP_URI": uri, "WEB_SERVER_ADDRESS": address, "MY_KEY": {"of": "the store"}, "fast_json": False}
+    config = {"AMQP_URI": uri, "WEB_SERVER_ADDRESS": f"127.0.0.1:{port}", "MY_KEY": {"of": "the store"}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     containers: list[ServiceContainer] = []
 

@@ -36,9 +36,9 @@ NAMEKO_KEYS = frozenset(
         "serializer",
     )
 )
-_DEFAULTS = {"rpc_timeout": None, "websocket_broadcast": "process", "websocket_origins": ["*"]}
+_DEFAULTS = {"rpc_timeout": None, "websocket_broadcast": "process", "websocket_origins": ["*"], "fast_json": False}
 """What holds here where nothing is said: a nameko service waits for a reply as long as it takes, its hub knows the
-websockets of its own process, and pages from anywhere may open one."""
+websockets of its own process, pages from anywhere may open one, and JSON has nameko's very bytes."""
 
 
 class Config(UserDict[str, Any]):
