@@ -186,13 +186,15 @@ def measure_events(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
     """Fill the queue while the service is halted, let it go on, and time it."""
     service = bench.service(peer, scenario.role)
     count = int(EVENTS_PER_SECOND * bench.seconds)
+    # Who answers calls need not have bound its events yet.
+    wait_for_consumers(bench, service, [peer.event_queue], 1)
     service.child.send_signal(signal.SIGSTOP)
     try:
         with Probe(bench.uri) as probe:
             probe.flood(peer, count)
     finally:
         service.child.send_signal(signal.SIGCONT)
-    report = service.child.report("events", _CLIENT_LIMIT + bench.seconds * 10)
+    report = service.child.report("events", _CLIENT_LIMIT + bench.seconds * 30)
     return {"events": report["count"] / report["seconds"], "service CPU": report["cpu"] / report["count"] * 1e6}
 
 
@@ -261,7 +263,7 @@ def measure_workers(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
     for count in (1, 2):
         service = start_service(bench, peer, f"workers-{count}")
         try:
-            wait_for_workers(bench, peer, service, list(names.values()), count)
+            wait_for_consumers(bench, service, [f"rpc-{name}" for name in names.values()], count)
             for kind, name in names.items():
                 report, _, _ = run_client(bench, scenario, peer, service, name)
                 rates[f"{kind} calls, {count} worker{'s' if count > 1 else ''}"] = report["count"] / report["seconds"]
@@ -271,17 +273,16 @@ def measure_workers(bench: Bench, scenario: Scenario, peer: Peer) -> Figures:
     return {**rates, **growth}
 
 
-def wait_for_workers(bench: Bench, peer: Peer, service: Service, names: list[str], count: int) -> None:
-    """Wait until that many processes take calls of each service.
+def wait_for_consumers(bench: Bench, service: Service, queues: list[str], count: int) -> None:
+    """Wait until each queue has that many consumers.
 
     Raises:
-        ChildFailed: They do not in time.
+        ChildFailed: One has not in time.
     """
     with Probe(bench.uri) as probe:
-        first_answers(probe, service, [peer.request(name, "hello", "world") for name in names])
         try:
-            for name in names:
-                probe.wait_for_consumers(f"rpc-{name}", count, _START_LIMIT)
+            for queue in queues:
+                probe.wait_for_consumers(queue, count, _START_LIMIT)
         except ProbeFailed as exc:
             raise ChildFailed(f"{exc}; {service.child.log_tail()}") from exc
 

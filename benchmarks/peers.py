@@ -70,6 +70,13 @@ class Peer:
         """The name of its measured service."""
         return f"bench_{self.name}"
 
+    @property
+    def event_queue(self) -> str:
+        """The queue from which its measured service takes events."""
+        if self.name == "faststream" or self.is_script:
+            return f"evt-{self.service}.count"
+        return f"evt-bench_source_{self.name}-counted--{self.service}.count"
+
     def service_name(self, role: str, number: int = 0) -> str:
         """Give the name of a service: the one of "main", or one of "many" or "workers"."""
         return self.service if role == "main" else f"{role}_{self.name}_{number}"

@@ -76,7 +76,7 @@ class Probe:
             ProbeFailed: It has not within the limit, in seconds.
         """
         deadline = time.monotonic() + limit
-        while (found := self.channel.queue_declare(queue, passive=True).consumer_count) < count:
+        while (found := self._count_consumers(queue)) < count:
             if time.monotonic() > deadline:
                 raise ProbeFailed(f"{queue} has {found} of {count} consumers after {limit:g} s")
             time.sleep(_RETRY_PAUSE)
@@ -109,6 +109,14 @@ class Probe:
     def drop_queue(self, queue: str) -> int:
         """Delete a queue; gives the number of messages that were in it."""
         return int(self.channel.queue_delete(queue) or 0)
+
+    def _count_consumers(self, queue: str) -> int:
+        # A channel of its own, for the broker closes the one that asks for a queue which is not there.
+        with self._connection.channel() as channel:
+            try:
+                return int(channel.queue_declare(queue, passive=True).consumer_count)
+            except amqp.NotFound:
+                return 0
 
     def _reply_queue(self, answers: dict[str, str]) -> str:
         # nameko replies through the rpc exchange, FastStream through the default one: the same name serves both.

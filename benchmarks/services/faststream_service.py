@@ -16,15 +16,6 @@ app = FastStream(broker)
 _count = EventCount()
 
 
-# Before the others, for subscribers start in this order: who answers has its events bound.
-@broker.subscriber(
-    RabbitQueue(f"evt-{NAME}.count", durable=True, routing_key="counted"),
-    RabbitExchange("bench_source_faststream.events", type=ExchangeType.TOPIC, durable=True),
-)
-async def count(payload: dict) -> None:
-    _count.add(payload)
-
-
 @broker.subscriber(RabbitQueue(f"{NAME}.hello", durable=True))
 async def hello(name: str) -> str:
     return f"Hello, {name}!"
@@ -33,3 +24,11 @@ async def hello(name: str) -> str:
 @broker.subscriber(RabbitQueue(f"{NAME}.echo", durable=True))
 async def echo(text: str) -> str:
     return text
+
+
+@broker.subscriber(
+    RabbitQueue(f"evt-{NAME}.count", durable=True, routing_key="counted"),
+    RabbitExchange("bench_source_faststream.events", type=ExchangeType.TOPIC, durable=True),
+)
+async def count(payload: dict) -> None:
+    _count.add(payload)
