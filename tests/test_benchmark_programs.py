@@ -13,6 +13,7 @@ from benchmarks import measure  # noqa: E402
 from benchmarks.catalogue import SCENARIOS, choose_scenarios  # noqa: E402
 from benchmarks.measure import Bench  # noqa: E402
 from benchmarks.peers import PEERS, Peer, choose_peers  # noqa: E402
+from benchmarks.probe import Probe, ProbeFailed  # noqa: E402
 
 HERE = [peer for peer in PEERS if not peer.requirements]
 # Start and stop of many services and the web server have claims of their own; wrk may be missing.
@@ -53,3 +54,10 @@ def test_an_idle_service_is_looked_at_after_its_first_answer(bench: Bench) -> No
     figures = measure.measure(bench, scenario, peer)
     assert figures["start"] > 0
     assert figures["RSS"] > 10
+
+
+@pytest.mark.broker
+def test_a_queue_without_consumers_is_named(rabbitmq_uri: str) -> None:
+    """Whether it is there or not: the channel that asked is closed by the broker, the next one is not."""
+    with Probe(rabbitmq_uri) as probe, pytest.raises(ProbeFailed, match=r"nowhere has 0 of 2 consumers after 0\.1 s"):
+        probe.wait_for_consumers("nowhere", 2, 0.1)

@@ -6,6 +6,8 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -342,3 +344,65 @@ def test_rows_of_the_kept_file_renew_the_page(tmp_path: Path, monkeypatch: pytes
     assert renewed == []
     run.save(tmp_path / "results.csv", [])
     assert renewed == ["page"]
+
+
+class FakeProbe:
+    broker = "3.13"
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def __enter__(self) -> "FakeProbe":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        return None
+
+
+@contextmanager
+def no_broker(uri: str | None) -> Iterator[tuple[str, None]]:
+    yield "amqp://127.0.0.1:1//", None
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What the floor of HTTP and rpcservice reach in a run without a broker; a peer that is not named fails."""
+    rates: dict[str, float] = {}
+
+    def fake(bench: measure.Bench, scenario: Scenario, peer: Peer) -> dict[str, float]:
+        if peer.name not in rates:
+            raise ChildFailed("no answer")
+        return {"requests": rates[peer.name]}
+
+    monkeypatch.setattr(run, "measure", fake)
+    monkeypatch.setattr(run, "open_broker", no_broker)
+    monkeypatch.setattr(run, "Probe", FakeProbe)
+    return rates
+
+
+HTTP_ONLY = ["--peers=rpcservice,wsgi", "--scenarios=http", "--repetitions=2"]
+
+
+def test_a_missed_target_is_shown_and_is_no_failure(
+    measured: dict[str, float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured.update(rpcservice=5000, wsgi=10_000)
+    assert run.main([*HTTP_ONLY, "--no-save"]) == 0
+    assert "0.500x (>= 0.6x) MISSED" in capsys.readouterr().out
+
+
+def test_a_measurement_that_failed_is_a_failure(measured: dict[str, float], capsys: pytest.CaptureFixture[str]) -> None:
+    measured.update(rpcservice=5000)
+    assert run.main([*HTTP_ONLY, "--no-save"]) == 1
+    assert "! http: wsgi failed: no answer" in capsys.readouterr().out
+
+
+def test_all_rows_of_a_run_bear_one_stamp(measured: dict[str, float], tmp_path: Path) -> None:
+    """The summary knows a run by them."""
+    measured.update(rpcservice=5000, wsgi=10_000)
+    assert run.main([*HTTP_ONLY, f"--results={tmp_path / 'results.csv'}"]) == 0
+    (found,) = summary.read_runs(tmp_path / "results.csv")
+    assert [(row["peer"], row["value"], row["repetitions"]) for row in found.rows] == [
+        ("rpcservice", "5000", "2"),
+        ("wsgi", "10000", "2"),
+    ]
