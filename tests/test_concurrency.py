@@ -45,6 +45,44 @@ def test_an_event_wakes_all_who_wait(backend: Backend) -> None:
     assert all(task.wait(5) for task in tasks)
 
 
+def test_an_event_that_is_set_in_its_turn_wakes_all_who_wait(backend: Backend) -> None:
+    event, ready = backend.event(), [backend.event() for _ in range(3)]
+
+    def wait(mine: Any) -> None:
+        mine.set()
+        assert event.wait(5)
+
+    tasks = [backend.spawn(wait, mine) for mine in ready]
+    assert all(mine.wait(5) for mine in ready)
+    event.set_in_turn()
+    assert all(task.wait(5) for task in tasks)
+    assert (event.is_set(), event.wait(0)) == (True, True)
+
+
+def test_greenlets_that_wait_for_an_event_set_in_its_turn_go_on_in_that() -> None:
+    backend, order = green(), []
+    event, ready = backend.event(), backend.event()
+
+    def wait() -> None:
+        ready.set()
+        event.wait(5)
+        order.append("waited")
+
+    def next_turn() -> None:
+        order.append("next turn")
+
+    def set_it() -> None:
+        backend.post(next_turn)
+        event.set_in_turn()
+
+    task = backend.spawn(wait)
+    assert ready.wait(5)
+    backend.post(set_it)
+    assert task.wait(5)
+    wait_until(lambda: len(order) == 2, "the next turn")
+    assert order == ["waited", "next turn"]
+
+
 def test_a_task_runs_beside_its_caller_and_tells_its_end(backend: Backend) -> None:
     go_on = backend.event()
     task = backend.spawn(go_on.wait, 5)

@@ -82,8 +82,7 @@ class LocalCalls:
         """Hand a reply to the call that waits for it."""
         channel: Any = self
         reply = Delivery(channel, "", 0, False, message.exchange, message.routing_key, message.body, _copy(message))
-        # What is called back does not belong to the worker that answers.
-        Context().run(self._replies.receive, reply)
+        self._replies.receive(reply)
         return 0
 
     def give_back(self, message: Message, call: RpcCall) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -236,8 +237,20 @@ class LocalCall(RpcCall):
 
     __slots__ = ("is_local",)
 
+    def settle(self, error: Exception | None) -> None:
+        """End the call; who waits goes on at once, for the next call begins in another turn of the loop."""
+        if error is not None:
+            self._outcome = (None, error)
+        self._event.set_in_turn()
+        if self._callbacks:
+            self._call_back()
 
-class RepeatedLocalCall(RepeatedCall):
+    def _call_back(self) -> None:
+        # The worker that answers is none that the callbacks belong to.
+        Context().run(super()._call_back)
+
+
+class RepeatedLocalCall(RepeatedCall, LocalCall):
     """The same for a request that was sent before."""
 
-    __slots__ = ("is_local",)
+    __slots__ = ()

@@ -17,6 +17,13 @@ class Event(Protocol):
         """Raise the flag and wake all who wait."""
         ...
 
+    def set_in_turn(self) -> None:
+        """Raise the flag, and let who waits go on before sockets have their turn.
+
+        For who knows that those who wait cannot go on like that for ever, but will soon wait for another turn.
+        """
+        ...
+
     def clear(self) -> None:
         """Lower the flag."""
         ...

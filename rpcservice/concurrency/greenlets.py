@@ -65,6 +65,12 @@ class GreenEvent:
         if self._waiters:
             self._backend.turns.post(self._wake)
 
+    def set_in_turn(self) -> None:
+        """Raise the flag; who waits goes on at the end of this turn of the hub."""
+        self._flag = True
+        if self._waiters:
+            self._backend.turns.post_last(self._wake)
+
     def clear(self) -> None:
         """Lower the flag."""
         self._flag = False

@@ -58,6 +58,9 @@ class ThreadEvent:
             except IndexError:
                 return
 
+    set_in_turn = set
+    """Threads know no turns."""
+
     def clear(self) -> None:
         """Lower the flag."""
         self._is_set = False

@@ -5,6 +5,7 @@ import datetime
 import decimal
 import json
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -549,6 +550,23 @@ def test_callbacks_are_told_and_results_are_kept(ask: Any) -> None:
         return [told, errors]
 
     assert ask("near", call) == [[2], [OutOfStock, OutOfStock]]
+
+
+def test_one_call_after_the_other_lets_sockets_have_their_turn(ask: Any) -> None:
+    """Calls that never wait for anything else must not keep heartbeats and other requests waiting."""
+    ask.start(Echo)
+    here, there = socket.socketpair()
+    received: list[bytes] = []
+    reading = green().spawn(lambda: received.append(here.recv(1)))
+
+    def call(client: Any) -> int:
+        there.send(b"x")
+        return next(count for count in range(1000) if client.echo.add(1) and received)
+
+    assert ask("near", call) < 20
+    assert reading.wait(10)
+    here.close()
+    there.close()
 
 
 def test_a_callback_belongs_to_no_worker(ask: Any) -> None:
