@@ -15,7 +15,7 @@ from benchmarks.growth_curves import CURVES, Curve, Point, choose_curves
 from benchmarks.growth_figures import Run, append_rows, read_latest
 from benchmarks.growth_fleet import fleet_block, read_costs
 from benchmarks.growth_measure import HERE, Figures, Ground, measure_round
-from benchmarks.growth_render import limits_table, page_blocks, slopes_table, write_page
+from benchmarks.growth_render import describe_others, limits_table, page_blocks, slopes_table, write_page
 from benchmarks.probe import Probe
 from benchmarks.processes import ChildFailed
 from benchmarks.run import commit, cpu_model, open_broker
@@ -102,7 +102,8 @@ def _add(rows: list[dict[str, str]], where: dict[str, str], point: Point, figure
     rows.append({**where, "point": str(point.value), **{name: f"{value:.6g}" for name, value in figures.items()}})
     shown = (
         f"{figures['calls']:,.0f} calls/s, p99 {figures['p99'] * 1e3:.1f} ms, CPU {figures['service_cpu'] * 1e6:.1f} + "
-        f"{figures['client_cpu'] * 1e6:.1f} us, broker {figures.get('broker_cpu', 0) * 1e6:.0f} us"
+        f"{figures['client_cpu'] * 1e6:.1f} us, broker {figures.get('broker_cpu', 0) * 1e6:.0f} us; "
+        f"others {figures.get('others', 0):.2f} cores"
     )
     print(f"[{where['round']}] {where['curve']} {point.value:,}: {shown}", file=sys.stderr, flush=True)
 
@@ -126,6 +127,7 @@ def report(options: argparse.Namespace, rows: list[dict[str, str]], failure: str
     if rows:
         run = Run(rows)
         print(f"{slopes_table(run)}\n\n{limits_table(run)}".replace("**missed**", "MISSED"))
+        print(describe_others(run))
         if not options.no_save:
             append_rows(options.results, rows)
             print(f"appended to {options.results}")

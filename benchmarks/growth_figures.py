@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.growth_curves import Curve, Limit, Measure
 
 FACTS = ("date", "commit", "machine", "cores", "broker", "python", "versions", "seconds")
-FIGURES = ("calls", "p50", "p99", "service_cpu", "client_cpu", "broker_cpu")
+FIGURES = ("calls", "p50", "p99", "service_cpu", "client_cpu", "broker_cpu", "others")
 FIELDS = (*FACTS, "curve", "point", "round", *FIGURES)
 
 Row = Mapping[str, str]
@@ -65,6 +65,12 @@ class Run:
         self.facts = {name: rows[0][name] for name in FACTS}
         self.round_count = len({row["round"] for row in rows})
         self._rows = rows
+
+    @property
+    def others(self) -> float | None:
+        """The cores that other programs have used meanwhile, on average; None where that is not known."""
+        known = [float(row["others"]) for row in self._rows if row.get("others")]
+        return statistics.mean(known) if known else None
 
     def points(self, curve: Curve) -> list[int]:
         """Give the values of the points that were measured, in their order."""

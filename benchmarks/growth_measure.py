@@ -1,6 +1,7 @@
 """Measures the points of curves: services and a client in processes of their own, the points in turn, over rounds."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from benchmarks.growth_curves import Curve, Point
 from benchmarks.processes import Child, ChildFailed, cpu_seconds
 
 HERE = Path(__file__).resolve().parent
+_CLOCK_TICK = os.sysconf("SC_CLK_TCK")
 _LIMIT = 60.0
 """Seconds that a service, or the calls that are to wait, may need before a measurement."""
 
@@ -119,12 +121,22 @@ def _run_client(
 def _take(ground: Ground, client: Child, point: Point, service: Child) -> Figures:
     try:
         client.report("begin", _LIMIT)
-        begun, before = time.perf_counter(), ground.broker_cpu()
+        begun, broker, machine = time.perf_counter(), ground.broker_cpu(), machine_cpu()
         report = client.report("end", _LIMIT + ground.seconds)
-        used = (ground.broker_cpu() - before) / (time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        broker, machine = ground.broker_cpu() - broker, machine_cpu() - machine
     except ChildFailed as exc:
         raise ChildFailed(f"at {point.value}: {exc}\n    the service: {service.log_tail()}") from exc
     figures = {name: float(value) for name, value in report.items() if name != "mark"}
+    ours = figures["calls"] * (figures["service_cpu"] + figures["client_cpu"])
     if ground.broker_pid is not None:
-        figures["broker_cpu"] = used / figures["calls"]
+        figures["broker_cpu"] = broker / seconds / figures["calls"]
+        figures["others"] = max(0.0, (machine - broker) / seconds - ours)
     return figures
+
+
+def machine_cpu() -> float:
+    """Give the processor time that all cores of the machine have been busy, or were taken away by its host."""
+    numbers = [int(number) for number in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle, waiting = numbers[3:5]
+    return (sum(numbers) - idle - waiting) / _CLOCK_TICK

@@ -9,6 +9,8 @@ from benchmarks.pages import fill, render_table
 
 COMMAND = "make bench-growth"
 """What the marks of a block say that it is written by."""
+QUIET = 0.2
+"""A machine on which other programs use fewer cores is quiet enough for rates and latencies to be compared."""
 
 
 def page_blocks(run: Run) -> dict[str, str]:
@@ -23,8 +25,16 @@ def describe(run: Run) -> str:
     return (
         f"Measured on {facts['date'][:10]} at commit {facts['commit']}: {facts['machine']}, {facts['cores']} cores for "
         f"service,\nclient and broker together; {facts['broker']}, Python {facts['python']}, {facts['versions']};\n"
-        f"{facts['seconds']} s a measurement, medians of {run.round_count} rounds."
+        f"{facts['seconds']} s a measurement, medians of {run.round_count} rounds. {describe_others(run)}"
     )
+
+
+def describe_others(run: Run) -> str:
+    """Say how much else the machine had to do."""
+    if run.others is None:
+        return "What else the machine did is not known."
+    verdict = "" if run.others < QUIET else "; rates and latencies of such a run say little"
+    return f"Other programs used {run.others:.2g} cores meanwhile{verdict}."
 
 
 def limits_table(run: Run) -> str:
