@@ -42,6 +42,9 @@
             └── IncorrectSignature      arguments that do not fit the method
 """
 
+LONGEST_PAUSE = 2_000_000.0
+"""Seconds, 23 days: brokers count the time that a queue may live in 32 bits of milliseconds."""
+
 
 class RpcServiceError(Exception):
     """Base of every exception of this package."""
@@ -78,13 +81,13 @@ class Requeue(RpcServiceError):
     ``@rpc`` method goes on waiting.
 
     Attributes:
-        delay: Seconds until the message comes back; 0 puts it back on its queue at once.
+        delay: Seconds until the message comes back, at most 23 days; 0 puts it back on its queue at once.
         reason: Why, for the log.
     """
 
     def __init__(self, reason: str = "", *, delay: float = 0) -> None:
-        if isinstance(delay, bool) or not isinstance(delay, int | float) or not delay >= 0:
-            raise ValueError(f"Requeue(delay={delay!r}): give seconds from 0 on")
+        if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= LONGEST_PAUSE:
+            raise ValueError(f"Requeue(delay={delay!r}): give seconds from 0 to {LONGEST_PAUSE:g}, which are 23 days")
         super().__init__(reason)
         self.reason = reason
         self.delay = delay

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from rpcservice.amqp.link import Delivery, LinkChannel, Message
+from rpcservice.amqp.link import Delivery, LinkChannel, Message, Properties
+from rpcservice.amqp.message import PERSISTENT
 from rpcservice.amqp.waiting import travelling
 from rpcservice.config import Settings
 from rpcservice.core.faults import summary
@@ -90,7 +91,7 @@ def again(delivery: Delivery, queue: str, way_back: Route, attempts: int) -> Mes
     """Give a message that is to come back to the queue where it failed, with the count of its attempts."""
     exchange, routing_key = origin(delivery)
     headers = {ATTEMPTS: {queue: attempts}, ORIGIN_EXCHANGE: exchange, ORIGIN_KEY: routing_key}
-    return Message(*way_back, delivery.body, travelling(delivery.properties, headers))
+    return Message(*way_back, delivery.body, _lasting(delivery, headers))
 
 
 def dead_letter(
@@ -110,8 +111,13 @@ def dead_letter(
         METHOD: method,
         TIME: datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
-    properties = travelling(delivery.properties, headers)
+    properties = _lasting(delivery, headers)
     return Message("", dead_letter_queue(queue), delivery.body, properties, mandatory=True)
+
+
+def _lasting(delivery: Delivery, headers: dict[str, Any]) -> Properties:
+    """Give properties for a message that failed: it is to outlive the broker, whatever its sender had in mind."""
+    return {**travelling(delivery.properties, headers), "delivery_mode": PERSISTENT}
 
 
 def lighter(letter: Message) -> Message:

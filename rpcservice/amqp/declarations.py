@@ -1,6 +1,7 @@
 """Declarations: what single messages ask for, and whether the exchanges are there that they only name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from time import monotonic
 
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey
@@ -17,8 +18,8 @@ _KNOWN_BY_THE_BROKER = ("amqp:", "amqps:", "memory:", "pyamqp:")
 """Brokers that know their exchanges; with others of kombu's, each process knows those that it has declared itself."""
 
 
-class _Question:
-    """Whether an exchange is there; asked once for all who want to know."""
+class _Errand:
+    """Something that is done on the channel, once for all who want it done at the same time."""
 
     __slots__ = ("done", "error")
 
@@ -46,43 +47,108 @@ class Declarations(Resource):
         self._declared: set[str] = set()
         self._can_check = self.key.uri.startswith(_KNOWN_BY_THE_BROKER)
         self._seen: tuple[Link | None, set[str]] = (None, set())
-        self._questions: dict[str, _Question] = {}
+        self._errands: dict[Hashable, _Errand] = {}
 
-    def ensure(self, entities: Iterable[Declarable], seconds: float, *, may_wait: bool = True) -> None:
+    def ensure(self, entities: Sequence[Declarable], seconds: float, *, may_wait: bool = True) -> None:
         """Have entities declared: those that have not been since the connection is there, or may be gone again.
 
         Args:
             entities: Exchanges and queues.
-            seconds: How long to wait for the channel.
+            seconds: How long to wait for the broker.
             may_wait: Wait for a connection that is lost to come back.
 
         Raises:
-            ConnectionLost: The connection did not come back in time.
+            ConnectionLost: They were not declared in time.
             ChannelClosed: There is something else of that name.
         """
+        marks = {_mark(entity): entity for entity in entities}
+        if self.current is not None and self.current is self._declared_on:
+            marks = {mark: entity for mark, entity in marks.items() if not self._is_declared(mark, entity)}
+        if not marks:
+            return
 
         def declare_all(channel: LinkChannel) -> None:
             if channel is not self._declared_on or len(self._declared) >= MOST_REMEMBERED:
                 self._declared_on, self._declared = channel, set()
-            for entity in entities:
-                mark = _mark(entity)
-                if mark not in self._declared or not lasts(entity):
-                    declare(channel, entity)
-                    self._declared.add(mark)
+            for mark, entity in marks.items():
+                declare(channel, entity)
+                self._declared.add(mark)
 
         is_there = may_wait or self.connection.link is not None
-        self.carry_out(declare_all, monotonic() + (seconds if is_there else 0))
+        self.carry_out(tuple(marks), declare_all, monotonic() + (seconds if is_there else 0))
 
-    def carry_out(self, work: Callable[[LinkChannel], None], deadline: float | None) -> None:
-        """Do something on the channel, one at a time; what closes it is an error for who did that alone.
+    def _is_declared(self, mark: str, entity: Declarable) -> bool:
+        return mark in self._declared and lasts(entity)
+
+    @property
+    def current(self) -> LinkChannel | None:
+        """The channel as long as it is open."""
+        return None if self._channel is None else self._channel.current
+
+    def carry_out(
+        self,
+        key: Hashable,
+        work: Callable[[LinkChannel], None],
+        deadline: float,
+        silence: str = "the broker does not answer a declaration",
+    ) -> None:
+        """Have something done on the channel, one at a time; what closes it is an error for who asked for that alone.
+
+        Args:
+            key: What it is; who asks for the same meanwhile has the same outcome.
+            work: Does it.
+            deadline: Until when to wait for it, on the monotonic clock. It may still be done after that: a broker that
+                takes nothing, because of an alarm, does so later.
+            silence: What to say of a broker that does not answer.
 
         Raises:
-            ConnectionLost: The channel was not there by ``deadline`` on the monotonic clock (None: for ever).
+            ConnectionLost: It was not done in time.
             ChannelClosed: The broker refused it.
         """
+        if self.connection.link is None and deadline <= monotonic():
+            raise self._not_done(silence)
+        errand = self._begin(key, work)
+        if not errand.done.wait(max(0, deadline - monotonic())):
+            raise self._not_done(silence)
+        error = errand.error
+        if isinstance(error, ChannelClosed):
+            # One for each, for others may wait for the same answer.
+            raise ChannelClosed(error.code, error.text)
+        if error is not None:
+            raise error
+
+    def _not_done(self, silence: str) -> ConnectionLost:
+        reason = self.connection.health() or silence
+        return ConnectionLost(f"nothing was sent: {reason}", maybe_executed=False)
+
+    def _begin(self, key: Hashable, work: Callable[[LinkChannel], None]) -> _Errand:
+        with self._guard:
+            errand = self._errands.get(key)
+            if errand is not None:
+                return errand
+            errand = self._errands[key] = _Errand(self.backend.event())
+        try:
+            # In a task, for a broker that takes nothing does not answer, and who waits has a time-out.
+            self.backend.spawn(self._run, key, work, errand)
+        except RuntimeError:
+            # From Python 3.12 on, an interpreter that ends starts no threads.
+            self._run(key, work, errand)
+        return errand
+
+    def _run(self, key: Hashable, work: Callable[[LinkChannel], None], errand: _Errand) -> None:
+        try:
+            self._work(work)
+        except BaseException as exc:
+            errand.error = exc
+        finally:
+            with self._guard:
+                del self._errands[key]
+            errand.done.set()
+
+    def _work(self, work: Callable[[LinkChannel], None]) -> None:
         channel = self._open()
         while True:
-            current = channel.wait(deadline)
+            current = channel.wait(None)
             with self._lock:
                 # Whoever had the lock before may have closed it; on threads, before its end is told here.
                 if current is channel.current and current is not self._spent:
@@ -119,18 +185,17 @@ class Declarations(Resource):
             return timeout
         deadline = monotonic() + (self.config.publish_timeout if timeout is None else timeout)
         while may_wait or self.connection.health() is None:
-            question = self._ask(exchange)
-            if not question.done.wait(max(0, deadline - monotonic())):
-                reason = self.connection.health() or f"the broker does not say whether it has the exchange {exchange!r}"
-                raise ConnectionLost(f"nothing was sent: {reason}", maybe_executed=False)
-            error = question.error
-            if error is None:
+            try:
+                self.carry_out(
+                    ("exchange", exchange),
+                    partial(self._look_for, exchange),
+                    deadline,
+                    f"the broker does not say whether it has the exchange {exchange!r}",
+                )
                 break
-            if isinstance(error, ChannelClosed):
-                # One for each, for others may wait for the same answer.
-                raise ChannelClosed(error.code, error.text)
-            if not isinstance(error, ConnectionLost) or self.connection.is_stopping:
-                raise error
+            except ConnectionLost:
+                if self.connection.is_stopping or deadline <= monotonic():
+                    raise
         return max(0.0, deadline - monotonic())
 
     def knows(self, exchange: str) -> bool:
@@ -138,34 +203,10 @@ class Declarations(Resource):
         link, names = self._seen
         return exchange in names and link is self.connection.link
 
-    def _ask(self, exchange: str) -> _Question:
-        with self._guard:
-            question = self._questions.get(exchange)
-            if question is not None:
-                return question
-            question = self._questions[exchange] = _Question(self.backend.event())
-        try:
-            # In a task, for a broker that takes nothing does not answer, and who waits has a time-out.
-            self.backend.spawn(self._answer, exchange, question)
-        except RuntimeError:
-            # From Python 3.12 on, an interpreter that ends starts no threads.
-            self._answer(exchange, question)
-        return question
-
-    def _answer(self, exchange: str, question: _Question) -> None:
-        def look(channel: LinkChannel) -> None:
-            link = self.connection.link
-            channel.declare_exchange(exchange, passive=True)
-            self._note(link, exchange)
-
-        try:
-            self.carry_out(look, None)
-        except BaseException as exc:
-            question.error = exc
-        finally:
-            with self._guard:
-                del self._questions[exchange]
-            question.done.set()
+    def _look_for(self, exchange: str, channel: LinkChannel) -> None:
+        link = self.connection.link
+        channel.declare_exchange(exchange, passive=True)
+        self._note(link, exchange)
 
     def _note(self, link: Link | None, exchange: str) -> None:
         with self._guard:

@@ -15,13 +15,21 @@ from rpcservice.amqp.deadletters import (
     declare_dead_letters,
     lighter,
 )
-from rpcservice.amqp.link import Delivery, LinkChannel
+from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.amqp.waiting import WAIT_EXCHANGE, WaitQueues
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.faults import summary
 from rpcservice.core.retry import Retry
-from rpcservice.errors import BrokerError, DeclarationError, MessageTooLarge, Requeue, UndeliverableMessage
+from rpcservice.errors import (
+    BrokerError,
+    ChannelClosed,
+    DeclarationError,
+    MessageTooLarge,
+    PublishRejected,
+    Requeue,
+    UndeliverableMessage,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -113,33 +121,32 @@ class Failures:
         _log.warning("%s: attempt %d%s: %s; again in %.3g s", self, attempts, limit, summary(error), pause)
         message = again(delivery, self.queue, way_back, attempts)
         try:
-            self._hand_over(holder, lambda: self._waits.send(message, pause, retries=0))
-        except MessageTooLarge as exc:
+            is_kept = self._hand_over(holder, lambda: self._waits.hand_over(message, pause))
+        except (ChannelClosed, MessageTooLarge) as exc:
             _log.error("%s cannot be tried again: %s", self, exc)
             return False
-        holder.message.ack()
+        if is_kept:
+            holder.message.ack()
         return True
 
     def bury(self, holder: Holder, error: BaseException, way_back: Route) -> bool:
         """Put a message with the dead letters, if there are any for it; it is not acknowledged here.
 
-        Gives False where there are none.
+        Gives False where nothing may become of the message here, for the broker has taken it back.
         """
         if not self._has_dead_letters:
-            return False
+            return True
         delivery = holder.message
         attempts = attempts_of(delivery.headers, self.queue) + 1
         letter = dead_letter(delivery, self.queue, way_back, attempts, error, self._service, self._method)
-        send = self._sender.publish
         try:
-            is_kept = self._hand_over(holder, lambda: send(letter, retries=0))
+            is_kept = self._keep(holder, letter)
         except MessageTooLarge:
-            light = lighter(letter)
-            is_kept = self._hand_over(holder, lambda: send(light, retries=0))
+            is_kept = self._keep(holder, lighter(letter))
         if is_kept:
             kept_in = dead_letter_queue(self.queue)
             _log.error("%s: given up after attempt %d, and put into %s: %s", self, attempts, kept_in, summary(error))
-        return True
+        return is_kept
 
     def bury_later(self, delivery: Delivery, error: BaseException, way_back: Route, done: Callable[[], Any]) -> None:
         """Do as :meth:`bury` for who must not wait, and call ``done`` when the message may be acknowledged."""
@@ -148,16 +155,31 @@ class Failures:
             return
 
         def bury() -> None:
-            self.bury(_Unread(delivery), error, way_back)
-            done()
+            if self.bury(_Unread(delivery), error, way_back):
+                done()
 
         self._backend.spawn(bury)
+
+    def _keep(self, holder: Holder, letter: Message) -> bool:
+        """Hand a dead letter over; nothing else may become of it, so a broker that refuses it is asked again."""
+
+        def send() -> None:
+            try:
+                self._sender.hand_over(letter)
+            except UndeliverableMessage:
+                self._declare_again(holder.message)
+                raise
+            except ChannelClosed as exc:
+                raise PublishRejected(f"the broker refuses the dead letter: {exc}") from exc
+
+        return self._hand_over(holder, send)
 
     def _hand_over(self, holder: Holder, send: Callable[[], None]) -> bool:
         """Send until the broker has it; False when it takes the delivery itself back and gives it to somebody else.
 
         Raises:
             MessageTooLarge: The headers do not fit into a frame.
+            ChannelClosed: The broker does not allow it.
         """
         for pause in pauses():
             # Looked at each time, for it may have come again meanwhile.
@@ -166,12 +188,10 @@ class Failures:
             try:
                 send()
                 return True
-            except MessageTooLarge:
+            except (ChannelClosed, MessageTooLarge):
                 raise
             except BrokerError as exc:
                 _log.warning("%s: its message cannot be kept yet: %s; trying again in %g s", self, exc, pause)
-                if isinstance(exc, UndeliverableMessage):
-                    self._declare_again(holder.message)
                 self._backend.sleep(pause)
         _log.warning("%s: the connection broke, so the broker gives its message to somebody again", self)
         return False

@@ -214,8 +214,9 @@ class MessageHandler(Entrypoint):
         error = ctx.error
         if error is None or self._no_ack:
             self._finish(ctx.message, has_failed=False)
-        elif not self._failures.try_again(ctx, error, self._way_back()):
-            self._failures.bury(ctx, error, self._way_back())
+        elif not self._failures.try_again(ctx, error, self._way_back()) and self._failures.bury(
+            ctx, error, self._way_back()
+        ):
             self._finish(ctx.message, has_failed=not isinstance(error, MissingKey | Reject))
 
     def _way_back(self) -> Route:

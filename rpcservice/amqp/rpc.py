@@ -271,7 +271,8 @@ class Rpc(Entrypoint):
             way_back = Route(request.exchange, request.routing_key)
             if self.method_failures.try_again(ctx, error, way_back, self.method_deadline(ctx)):
                 return
-            self.method_failures.bury(ctx, error, way_back)
+            if not self.method_failures.bury(ctx, error, way_back):
+                return
         try:
             self._consumer.answer(ctx.message, *ctx.reply)
         except Exception as exc:

@@ -107,6 +107,33 @@ class ConfirmedSender(Resource):
         if pending.error is not None:
             raise pending.error
 
+    def hand_over(self, message: Message) -> None:
+        """Publish a message once and wait until its outcome is known, however long that takes.
+
+        For what somebody else still holds: were it given up and published again while an alarm keeps the broker from
+        reading, it would arrive as often.
+
+        Raises:
+            ConnectionLost: There is no connection, or it was lost; whether the broker has the message is unknown then.
+            PublishRejected: The broker refused it.
+            UndeliverableMessage: It is mandatory and no queue took it.
+            MessageTooLarge: It was not sent.
+            ChannelClosed: The broker closed the channel because of it.
+        """
+        seconds = self.config.publish_timeout
+        event = self.backend.event()
+        pending = Pending(message, None, event, 0)
+        self._admit(message, seconds, monotonic() + seconds, 0)
+        self._send(pending)
+        try:
+            while not event.wait(seconds):
+                self._look_at_silence()
+        except BaseException:
+            self.forget(pending)
+            raise
+        if pending.error is not None:
+            raise pending.error
+
     def _wait(self, event: Event, deadline: float) -> bool:
         if self._channel.current is not None:
             return event.wait(max(0, deadline - monotonic()))
@@ -154,13 +181,17 @@ class ConfirmedSender(Resource):
         what = describe(pending.message, seconds)
         if not pending.was_sent:
             return self._unsent(f"; the message had no channel {what}")
+        reason = self._look_at_silence() or "the broker sent no confirm"
+        return PublishTimeout(f"no confirm {what}: {reason}; whether the broker has the message is unknown")
+
+    def _look_at_silence(self) -> str | None:
+        """Give why nothing is confirmed, if that is known; else have another channel opened, if that may help."""
         trouble = self.connection.health()
         if trouble is None:
             # Not because of an alarm: what is sent after this one on the same channel might not be confirmed either.
             self._refusals.note()
             self._refusals.look()
-        reason = trouble or "the broker sent no confirm"
-        return PublishTimeout(f"no confirm {what}: {reason}; whether the broker has the message is unknown")
+        return trouble
 
     def no_room(self, message: Message, seconds: float) -> PublishTimeout | ConnectionLost:
         """Give the error for a message that has waited so many seconds for room in ``publish_buffer``."""

@@ -7,23 +7,24 @@ long. https://www.rabbitmq.com/docs/ttl, https://www.rabbitmq.com/docs/dlx
 """
 
 import logging
+from collections.abc import Callable
 from math import ceil, inf
 from time import monotonic
 from typing import Any, NamedTuple
 
-from rpcservice.amqp.connection import ConnectionKey
+from rpcservice.amqp.connection import NOT_FOUND, ConnectionKey
 from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.link import LinkChannel, Message, Properties
 from rpcservice.amqp.pending import MARK
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.context import new_id
 from rpcservice.core.resource import Resource
-from rpcservice.errors import UndeliverableMessage
+from rpcservice.errors import LONGEST_PAUSE, ChannelClosed, UndeliverableMessage
 
 WAIT_EXCHANGE = "rpcservice.wait"
 WAIT_HEADER = "rpcservice-wait"
 """By which the exchange chooses the queue; the routing key is the one under which the message is to arrive."""
-LONGEST_DELAY = 2_000_000.0
+LONGEST_DELAY = LONGEST_PAUSE
 """Seconds, 23 days: RabbitMQ counts the life of a queue in 32 bits of milliseconds."""
 RENEWAL = 60.0
 """Seconds after which a wait queue is declared again before it is used: publishing does not renew its life."""
@@ -135,14 +136,33 @@ class WaitQueues(Resource):
             retries: As for :meth:`ConfirmedSender.publish`.
 
         Raises:
-            ConnectionLost: There is no connection, or it was lost, and ``retries`` is 0.
+            ConnectionLost: There is no connection, or it was lost, and ``retries`` is 0; or the wait queue could not be
+                declared in time.
             PublishTimeout: No confirm came in time.
             PublishRejected: The broker refused it.
+            ChannelClosed: The broker does not let us declare the wait queue.
             MessageTooLarge: It was not sent.
         """
+        deadline = monotonic() + (self.config.publish_timeout if timeout is None else timeout)
+
+        def publish(waiting: Message) -> None:
+            self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
+
+        self._send(message, delay, publish, deadline)
+
+    def hand_over(self, message: Message, delay: float) -> None:
+        """Do the same for a message that somebody holds, once, however long the broker takes to say that it has it.
+
+        Raises:
+            ConnectionLost: It was not sent, or the connection was lost.
+            PublishRejected: The broker refused it.
+            ChannelClosed: The broker does not let us declare the wait queue.
+            MessageTooLarge: It was not sent.
+        """
+        self._send(message, delay, self._sender.hand_over, monotonic() + self.config.publish_timeout)
+
+    def _send(self, message: Message, delay: float, publish: Callable[[Message], None], deadline: float) -> None:
         wait = Wait(rounded(delay), message.exchange, self.config.queue_type == "quorum")
-        seconds = self.config.publish_timeout if timeout is None else timeout
-        deadline = monotonic() + seconds
         # A mark of its own: two queues may have failed with the same message, of one id, at the same time.
         headers = {WAIT_HEADER: wait.queue, MARK: new_id()}
         waiting = Message(
@@ -150,24 +170,27 @@ class WaitQueues(Resource):
         )
         self._ensure(wait, deadline)
         try:
-            self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
-        except UndeliverableMessage:
-            _log.warning("the wait queue %s was deleted; it is declared again", wait.queue)
-            self._declared.pop(wait, None)
+            publish(waiting)
+        except (UndeliverableMessage, ChannelClosed) as exc:
+            if isinstance(exc, ChannelClosed) and exc.code != NOT_FOUND:
+                raise
+            _log.warning("the wait queue %s, or its exchange, was deleted; it is declared again", wait.queue)
+            self._declared.clear()
             self._ensure(wait, deadline)
-            self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
+            publish(waiting)
 
     def _ensure(self, wait: Wait, deadline: float) -> None:
         """Have the queue declared, unless that was done a short while ago on this connection."""
+        is_known = self._declarations.current is self._declared_on and self._declared_on is not None
+        if is_known and monotonic() - self._declared.get(wait, -inf) < RENEWAL:
+            return
 
         def declare(channel: LinkChannel) -> None:
             if channel is not self._declared_on:
                 self._declared_on, self._declared = channel, {}
-            if monotonic() - self._declared.get(wait, -inf) < RENEWAL:
-                return
             channel.declare_exchange(WAIT_EXCHANGE, "headers", durable=True)
             channel.declare_queue(wait.queue, durable=True, arguments=wait.arguments)
             channel.bind_queue(wait.queue, WAIT_EXCHANGE, arguments={"x-match": "all", WAIT_HEADER: wait.queue})
             self._declared[wait] = monotonic()
 
-        self._declarations.carry_out(declare, deadline)
+        self._declarations.carry_out(wait, declare, deadline)

@@ -5,10 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpcservice.core.entrypoint import ExceptionTypes, exception_classes
-from rpcservice.errors import BadRequest, MessageTooLarge, Reject, UnserializableValueError
+from rpcservice.errors import (
+    LONGEST_PAUSE,
+    BadRequest,
+    MalformedRequest,
+    MessageTooLarge,
+    MissingKey,
+    Reject,
+    UnserializableValueError,
+)
 
-HOPELESS = (BadRequest, MessageTooLarge, Reject, UnserializableValueError)
+HOPELESS = (MalformedRequest, MessageTooLarge, MissingKey, Reject, UnserializableValueError)
 """What fails the same way each time: the message or the result is at fault."""
+HOPELESS_CALLS = (*HOPELESS, BadRequest)
+"""The same for a call. A method that makes one is another matter: what it calls may be there a little later."""
 
 
 def check_number(name: str, value: Any, least: float, most: float | None = None, *, kind: type = float) -> None:
@@ -44,7 +54,7 @@ class Retry:
         max_interval: The longest pause, in seconds.
         jitter: The share of a pause that is left to chance, from 0 to 1.
         no_retry: Exception classes after which there is no other attempt. None is made after an error that would be
-            the same each time: BadRequest, MessageTooLarge, UnserializableValueError, Reject.
+            the same each time: MessageTooLarge, UnserializableValueError, Reject, and for calls BadRequest.
         idempotent: For calls: they may be sent again although they may have been carried out already.
 
     Raises:
@@ -62,16 +72,16 @@ class Retry:
 
     def __post_init__(self) -> None:
         check_number("max_attempts", self.max_attempts, 1, kind=int)
-        check_number("initial", self.initial, 0)
+        check_number("initial", self.initial, 0, LONGEST_PAUSE)
         check_number("factor", self.factor, 1)
-        check_number("max_interval", self.max_interval, 0)
+        check_number("max_interval", self.max_interval, 0, LONGEST_PAUSE)
         check_number("jitter", self.jitter, 0, 1)
         object.__setattr__(self, "no_retry", exception_classes("no_retry", self.no_retry))
 
-    def allows(self, error: BaseException, attempts: int) -> bool:
+    def allows(self, error: BaseException, attempts: int, hopeless: tuple[type[BaseException], ...] = HOPELESS) -> bool:
         """Say whether there is another attempt after so many, of which the last one ended with ``error``."""
         no_retry: Any = self.no_retry
-        return attempts < self.max_attempts and not isinstance(error, (*HOPELESS, *no_retry))
+        return attempts < self.max_attempts and not isinstance(error, (*hopeless, *no_retry))
 
     def interval(self, attempts: int) -> float:
         """Give the pause after so many attempts, in seconds, before chance has its share."""
@@ -83,7 +93,7 @@ class Retry:
 
     def pause(self, attempts: int) -> float:
         """Give the pause after so many attempts, in seconds; chance chooses between three, since each has a queue."""
-        return self.interval(attempts) * (1 + self.jitter * random.choice((-1, 0, 1)))
+        return min(self.interval(attempts) * (1 + self.jitter * random.choice((-1, 0, 1))), LONGEST_PAUSE)
 
 
 def as_retry(value: Any) -> Retry | None:

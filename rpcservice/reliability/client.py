@@ -12,7 +12,7 @@ from typing import Any
 
 from rpcservice.concurrency import Backend
 from rpcservice.core.callpolicy import Call, Request
-from rpcservice.core.retry import Retry, as_retry, check_number
+from rpcservice.core.retry import HOPELESS_CALLS, Retry, as_retry, check_number
 from rpcservice.errors import (
     BrokerUnavailable,
     CircuitOpen,
@@ -281,7 +281,7 @@ class Attempts:
             self._doubt = error
         if retry is None or is_refused or (may_have_run and not retry.idempotent):
             return None
-        if not (retry.allows(error, self._made) and request.can_be_sent):
+        if not (retry.allows(error, self._made, HOPELESS_CALLS) and request.can_be_sent):
             return None
         pause = policy.pauses(self._made)
         left = request.time_left()

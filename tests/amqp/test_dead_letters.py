@@ -75,6 +75,15 @@ def test_without_a_policy_it_is_the_first_attempt(start: Start, dispatch: Any, w
     assert take(wire).headers["rpcservice-attempts"] == {BILL_QUEUE: 1}
 
 
+@pytest.mark.parametrize("properties", [{"delivery_mode": 1}, {}], ids=["transient", "unsaid"])
+def test_a_letter_outlives_the_broker_whatever_its_sender_had_in_mind(
+    start: Start, wire: Any, broker: str, properties: dict[str, Any]
+) -> None:
+    start(billing(dead_letter=True))
+    wire.publish("orders.events", "placed", b"1", content_type="application/json", **properties)
+    assert take(wire).properties["delivery_mode"] == 2
+
+
 def test_the_message_is_off_its_queue_then(start: Start, dispatch: Any, wire: Any, broker: str) -> None:
     runner = start(billing(dead_letter=True))
     dispatch("orders", "placed", 1)

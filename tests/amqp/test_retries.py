@@ -15,6 +15,7 @@ from rpcservice import (
     SINGLETON,
     DeclarationError,
     EventDispatcher,
+    MethodNotFound,
     RemoteError,
     Requeue,
     Retry,
@@ -23,6 +24,7 @@ from rpcservice import (
     event_handler,
 )
 from rpcservice import rpc as rpc_method
+from rpcservice.amqp.waiting import Wait
 from rpcservice.concurrency import green
 from rpcservice.core.context import current_worker
 from rpcservice.core.runner import ServiceRunner
@@ -181,6 +183,48 @@ def test_the_message_id_and_the_properties_stay_the_same(start: Start, wire: Any
 
 
 @pytest.mark.broker
+def test_what_waits_outlives_the_broker_whatever_its_sender_had_in_mind(start: Start, wire: Any, broker: str) -> None:
+    service, seen = headers_seen(Attempts(failures=1), retry=QUICK)
+    start(service)
+    wire.publish("orders.events", "placed", b"1", content_type="application/json", delivery_mode=1)
+    wait_until(lambda: len(seen) == 2)
+    assert [ctx.message.properties["delivery_mode"] for ctx in seen] == [1, 2]
+
+
+def test_what_a_nested_call_misses_may_be_there_at_the_next_attempt(start: Start, dispatch: Any, broker: str) -> None:
+    attempts = Attempts(failures=1, error=MethodNotFound("charge", (), "bank"))
+    start(billing(attempts, retry=QUICK))
+    dispatch("orders", "placed", 1)
+    wait_until(lambda: len(attempts) == 2)
+
+
+def test_a_wait_exchange_that_was_deleted_is_declared_again(
+    start: Start, dispatch: Any, wire: Any, broker: str
+) -> None:
+    attempts = Attempts(failures=3)
+    start(billing(attempts, retry=Retry(max_attempts=4, initial=0.1, factor=1, jitter=0)))
+    dispatch("orders", "placed", 1)
+    wait_until(lambda: len(attempts) == 2)
+    wire.channel.delete_exchange("rpcservice.wait")
+    wait_until(lambda: len(attempts) == 4)
+
+
+def test_a_message_that_may_not_wait_is_kept_and_holds_up_no_other(
+    start: Start, dispatch: Any, wire: Any, broker: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with a queue of the same name that somebody else has declared, or without the permission to declare it."""
+    wire.channel.declare_queue(Wait(50, "").queue, durable=True, arguments={"x-message-ttl": 7})
+    attempts = Attempts(failures=3)
+    start(billing(attempts, retry=QUICK, concurrency=1))
+    for number in range(3):
+        dispatch("orders", "placed", number)
+    dead = f"{BILL_QUEUE}.dead"
+    wait_until(lambda: wire.channel.declare_queue(dead, passive=True).messages == 3)
+    assert "cannot be tried again" in caplog.text
+    dispatch("orders", "placed", "next")
+    wait_until(lambda: attempts[-1] == "next")
+
+
 def test_copies_and_the_user_do_not_travel_with_a_retry(start: Start, wire: Any, broker_uri: str) -> None:
     """The broker would route the copies again, and refuse another user's name."""
     attempts = Attempts(failures=1)

@@ -5,9 +5,10 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from kombu import Queue
 from waiting import wait_until
 
-from rpcservice import EventDispatcher, ServiceContainer, event_handler
+from rpcservice import ConnectionLost, EventDispatcher, PublishTimeout, Retry, ServiceContainer, event_handler
 from rpcservice import rpc as rpc_method
 from rpcservice.amqp.connection import AmqpConnection, connection_key
 from rpcservice.concurrency import Event, green
@@ -171,3 +172,75 @@ def _stop_during_an_alarm(
     meanwhile()
     assert stopping.wait(15)
     return begin
+
+
+class Failing:
+    name = "failing"
+    dispatch = EventDispatcher()
+    runs: list[str] = []
+    gate: Event
+
+    @event_handler("shop", "buried", dead_letter=True)
+    def bury(self, payload: Any) -> None:
+        self._fail("bury")
+
+    @event_handler("shop", "retried", retry=Retry(max_attempts=2, initial=0.1, jitter=0))
+    def retry(self, payload: Any) -> None:
+        self._fail("retry")
+
+    def _fail(self, what: str) -> None:
+        self.runs.append(what)
+        self.gate.wait(30)
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("connection", ["shared", "dedicated"])
+def test_what_fails_during_an_alarm_is_kept_once(
+    container_factory: Callable[..., ServiceContainer],
+    rabbitmq_node: RabbitMQNode,
+    gate: Event,
+    dispatch: Any,
+    connection: str,
+) -> None:
+    """A copy for each time that the broker says nothing would all arrive when the alarm ends."""
+    Failing.runs, Failing.gate = [], gate
+    service = container_factory(Failing, {"publish_timeout": 0.3, "publish_connection": connection})
+    service.start()
+    dispatch("shop", "buried", 1)
+    dispatch("shop", "retried", 1)
+    wait_until(lambda: sorted(Failing.runs) == ["bury", "retry"], "the events")
+    rabbitmq_node.block_publishers()
+    gate.set()
+    publishing = service.resources.get(AmqpConnection, connection_key(service.config, publishes=True))
+    wait_until(publishing.health, "the block")
+    green().sleep(2)
+    rabbitmq_node.unblock_publishers()
+
+    def counts() -> tuple[int, ...]:
+        queues = rabbitmq_node.queues()
+        names = (f"evt-shop-{event}--failing.{method}" for event, method in (("buried", "bury"), ("retried", "retry")))
+        return tuple(queues[f"{name}{suffix}"]["messages"] for name in names for suffix in ("", ".dead"))
+
+    wait_until(lambda: counts() == (0, 1, 0, 1), "the dead letters")
+    green().sleep(0.5)
+    assert counts() == (0, 1, 0, 1)
+    assert sorted(Failing.runs) == ["bury", "retry", "retry"]
+
+
+@pytest.mark.parametrize("options", [{"delay": 8}, {"declare": [Queue("aside")]}], ids=["delay", "declare"])
+def test_what_has_to_be_declared_first_is_waited_for_no_longer_than_publish_timeout(
+    container_factory: Callable[..., ServiceContainer], rabbitmq_node: RabbitMQNode, options: dict[str, Any]
+) -> None:
+    service = container_factory(Failing, {"publish_timeout": 0.5})
+    service.start()
+    rabbitmq_node.block_publishers()
+    (provider,) = service.dependencies
+    dispatch = provider.get_dependency(WorkerContext(service, service.entrypoints[0]))
+    begin = monotonic()
+    with pytest.raises((ConnectionLost, PublishTimeout)):
+        dispatch("sold", 1)
+    with pytest.raises(ConnectionLost, match=r"nothing was sent: .* takes no messages"):
+        dispatch("sold", 1, **options)
+    assert monotonic() - begin < 3
+    rabbitmq_node.unblock_publishers()
+    dispatch("sold", 1, timeout=10, **options)

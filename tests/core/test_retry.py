@@ -4,13 +4,15 @@ import pytest
 
 from rpcservice import (
     IncorrectSignature,
+    MalformedRequest,
     MessageTooLarge,
     Reject,
     Requeue,
     Retry,
     UnserializableValueError,
 )
-from rpcservice.core.retry import as_retry
+from rpcservice.core.retry import HOPELESS_CALLS, as_retry
+from rpcservice.errors import LONGEST_PAUSE
 
 
 def test_pauses_grow_by_the_factor_up_to_the_longest():
@@ -52,11 +54,22 @@ def test_one_class_alone_may_be_given():
 
 @pytest.mark.parametrize(
     "error",
-    [IncorrectSignature("no"), MessageTooLarge("body", 2, 1), UnserializableValueError(object()), Reject("no")],
+    [MalformedRequest("no"), MessageTooLarge("body", 2, 1), UnserializableValueError(object()), Reject("no")],
     ids=lambda error: type(error).__name__,
 )
 def test_what_fails_the_same_way_each_time_is_not_tried_again(error):
     assert not Retry().allows(error, 1)
+
+
+def test_a_call_that_does_not_fit_is_hopeless_and_a_method_that_makes_one_is_not():
+    assert not Retry().allows(IncorrectSignature("no"), 1, HOPELESS_CALLS)
+    assert Retry().allows(IncorrectSignature("no"), 1)
+
+
+def test_no_pause_is_longer_than_a_broker_can_wait():
+    retry = Retry(initial=LONGEST_PAUSE, max_interval=LONGEST_PAUSE, jitter=1)
+
+    assert max(retry.pause(1) for _ in range(100)) == LONGEST_PAUSE
 
 
 @pytest.mark.parametrize(
@@ -70,6 +83,9 @@ def test_what_fails_the_same_way_each_time_is_not_tried_again(error):
         {"initial": float("nan")},
         {"factor": 0.5},
         {"max_interval": -1},
+        {"initial": float("inf")},
+        {"max_interval": float("inf")},
+        {"max_interval": 2_000_001},
         {"jitter": 1.1},
         {"jitter": True},
     ],
