@@ -103,4 +103,4 @@ def test_a_resource_that_does_nothing_is_well(resources: Resources) -> None:
 def test_what_a_setting_asks_for_is_made(noting: type[Any]) -> None:
     resources = Resources(make_settings({"health_address": "127.0.0.1:0"}), green())
     resources.add_wanted()
-    assert [type(resource).__name__ for resource in resources] == ["HealthServer"]
+    assert [type(resource).__name__ for resource in resources] == ["Process", "HealthServer"]
