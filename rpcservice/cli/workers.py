@@ -1,7 +1,6 @@
 """``rpcservice run --workers``: the supervisor's part of the command, and a worker's."""
 
 import os
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +28,7 @@ class RunCommand(Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        from rpcservice.concurrency.native import native
         from rpcservice.supervisor.channel import Channel
         from rpcservice.supervisor.handover import Handover
 
@@ -38,7 +38,8 @@ class RunCommand(Command):
             raise click.UsageError(str(exc), ctx) from exc
         if handover is None:
             return super().invoke(ctx)
-        channel = Channel(socket.socket(fileno=handover.channel))
+        # A thread of the system waits for what it says.
+        channel = Channel(native("socket").socket(fileno=handover.channel))
         ctx.meta[_WORKER] = handover, channel
         try:
             return super().invoke(ctx)

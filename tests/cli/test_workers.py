@@ -379,6 +379,33 @@ def test_a_request_waits_while_all_workers_are_away(team: Callable[..., Running]
     assert ups(running) == 2
 
 
+def test_a_worker_that_is_started_later_has_the_listening_socket_through_exec(team: Callable[..., Running]) -> None:
+    running = team(1)
+    os.kill(workers_of(running)[1], signal.SIGKILL)
+    wait_until(lambda: ups(running) == 2, "another worker")
+    pid = workers_of(running)[1]
+    variables = dict(part.partition("=")[::2] for part in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+    inherited = json.loads(variables["RPCSERVICE_SUPERVISED"])["listeners"]["WEB_SERVER_ADDRESS=127.0.0.1:0"]
+    assert os.readlink(f"/proc/{pid}/fd/{inherited}").startswith("socket:")
+
+
+def test_workers_are_told_from_each_other_in_lists_of_processes(team: Callable[..., Running]) -> None:
+    running = team(2)
+    names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in workers_of(running).values()}
+    assert names == {"rpcservice 1", "rpcservice 2"}
+
+
+def test_a_worker_that_fails_while_others_come_up_is_tried_again(start: Start, folder: Path, rabbitmq_uri: str) -> None:
+    (folder / "team.py").write_text(
+        "import os, pathlib\nplace = pathlib.Path('failed')\n"
+        "if os.environ['RPCSERVICE_WORKER'] == '1' and not place.exists():\n"
+        "    place.touch()\n    os._exit(5)\n" + TEAM
+    )
+    running = start("run", "team.py", "--workers", "2", "--broker", rabbitmq_uri, *HERE)
+    running.wait_for(UP)
+    assert [line for line in running.err if "ended with exit code 5; another is started in 1 s" in line]
+
+
 def test_a_worker_that_exits_is_started_again_with_its_number(team: Callable[..., Running], rabbitmq_uri: str) -> None:
     running = team(2)
     with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
@@ -416,6 +443,30 @@ def test_a_hang_up_of_a_worker_changes_nothing(team: Callable[..., Running]) -> 
     worker = workers_of(running)[1]
     os.kill(worker, signal.SIGHUP)
     assert int(get(f"{url_of(running)}/pid")) == worker
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    folder: Path, environment: dict[str, str], rabbitmq_uri: str
+) -> None:
+    """As while the interpreter is being replaced; a restart in turn is broken off then."""
+    python = folder / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    (folder / "env" / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (folder / "env" / "pyvenv.cfg").write_text((Path(sys.prefix) / "pyvenv.cfg").read_text())
+    command = [str(python), "-m", "rpcservice", "run", "team.py", "--workers", "2", "--broker", rabbitmq_uri, *HERE]
+    running = Running(command, cwd=folder, env=environment)
+    try:
+        running.wait_for(UP)
+        python.rename(folder / "python")
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for("the restart is broken off, for another worker 1 cannot be started: ")
+        os.kill(workers_of(running)[2], signal.SIGKILL)
+        running.wait_for("worker 2 cannot be started: ")
+        (folder / "python").rename(python)
+        wait_until(lambda: ups(running) == 3, "another worker")
+    finally:
+        running.close()
 
 
 # The end
