@@ -6,6 +6,7 @@ Both are made, hooked into, copied and read as those that the broker carries, so
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from rpcservice.amqp.codec import Codec
 from rpcservice.amqp.link import Delivery, Message, Properties
 from rpcservice.amqp.memory_message import copy_simple, snapshot
 from rpcservice.amqp.rpccall import LocalCall, RepeatedLocalCall, RpcCall
@@ -80,10 +81,13 @@ class LocalCalls:
 
     def publish(self, message: Message) -> int:
         """Hand a reply to the call that waits for it."""
-        channel: Any = self
-        reply = Delivery(channel, "", 0, False, message.exchange, message.routing_key, message.body, _copy(message))
-        self._replies.receive(reply)
+        self.hand_over(message.routing_key, message.body, _copy(message))
         return 0
+
+    def hand_over(self, routing_key: str, body: bytes, properties: Properties) -> None:
+        """Hand what a reply consists of to the call that waits for it."""
+        channel: Any = self
+        self._replies.receive(Delivery(channel, "", 0, False, self._exchange, routing_key, body, properties))
 
     def give_back(self, message: Message, call: RpcCall) -> None:
         """Send a request to the broker that was not carried out here."""
@@ -103,6 +107,12 @@ class LocalRequest(Delivery):
         self._calls = calls
         self._message = message
         self._call = call
+
+    def answer(self, codec: Codec, body: bytes) -> None:
+        """Hand the reply over, where nobody wants to see it as a message."""
+        properties = {"content_type": codec.content_type, "correlation_id": self._call.correlation_id}
+        self._calls.hand_over(self.properties["reply_to"], body, properties)
+        self.ack()
 
     def ack(self) -> None:
         """Note that the request has been answered here, or sent on to be answered later by way of the broker."""

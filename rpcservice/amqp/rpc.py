@@ -13,7 +13,7 @@ from rpcservice.amqp.deadletters import Route, declare_dead_letters, shared_argu
 from rpcservice.amqp.drops import Drops
 from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
-from rpcservice.amqp.localcalls import LocalServices
+from rpcservice.amqp.localcalls import LocalRequest, LocalServices
 from rpcservice.amqp.longwork import LongWork, take_over
 from rpcservice.amqp.message import context_from_headers, deadline_of, request_arguments
 from rpcservice.amqp.responder import Responder
@@ -70,6 +70,7 @@ class RpcConsumer(Resource):
         if self._host is None:
             self._host = host = entrypoint.bound_to
             self._send = host.around("publish", self.responder.send)
+            self._is_hooked = self._send != self.responder.send
             self._take = host.around("receipt", self._receive)
             channel = self.resources.get(ServiceChannel, (connection_key(self.config), self.key))
             prefetch = self.config.prefetch_count if self.config.prefetch_count is not None else self.config.max_workers
@@ -156,7 +157,10 @@ class RpcConsumer(Resource):
 
     def answer(self, request: Delivery, codec: Codec, body: bytes) -> None:
         """Send the reply to a request, then ack the request."""
-        self._answer(request, codec, body, self._send)
+        if type(request) is LocalRequest and not self._is_hooked:
+            request.answer(codec, body)
+        else:
+            self._answer(request, codec, body, self._send)
 
     def answer_plainly(self, request: Delivery, error: Exception) -> None:
         """Answer a request whose reply could not be sent, with that error and without the hooks that made it."""
