@@ -16,6 +16,13 @@ _STALE = 1000
 """So many entries of waits that have ended are kept before anybody looks whether they are too many."""
 
 
+def _pass_over(hub: Any, error: BaseException) -> None:
+    """Tell of an error as the hub does, which ends for Ctrl-C and SystemExit alone, and not for a Timeout."""
+    if isinstance(error, hub.SYSTEM_EXCEPTIONS):
+        raise error
+    hub.squelch_timer_exception(None, sys.exc_info())
+
+
 class Turns:
     """Runs calls in the hub, in the order in which they were left, each once.
 
@@ -55,13 +62,13 @@ class Turns:
                 function, args = ready.popleft()
                 try:
                     function(*args)
-                except Exception:
-                    self._hub.squelch_timer_exception(None, sys.exc_info())
+                except BaseException as exc:
+                    _pass_over(self._hub, exc)
             while last:
                 try:
                     last.popleft()()
-                except Exception:
-                    self._hub.squelch_timer_exception(None, sys.exc_info())
+                except BaseException as exc:
+                    _pass_over(self._hub, exc)
         finally:
             # Ctrl-C ends the hub in the middle of a turn, and the next one goes on.
             self._is_running = False
@@ -136,5 +143,5 @@ class Deadlines:
             sleeper.is_overdue = True
             try:
                 sleeper.greenlet.switch()
-            except Exception:
-                self._hub.squelch_timer_exception(None, sys.exc_info())
+            except BaseException as exc:
+                _pass_over(self._hub, exc)
