@@ -67,8 +67,9 @@ def _json_codec(fast: bool | None) -> Codec:
 
     def loads(body: bytes) -> Any:
         text = body.decode("utf-8")
-        # The hook costs a Python call for each object in the body; only dates and their like need it.
-        if "__type__" in text:
+        # The hook costs a Python call for each object in the body; only dates and their like need it. A single letter
+        # is found several times faster.
+        if "_" in text and "__type__" in text:
             return with_types(text)
         try:
             value, end = scan(text, 0)
