@@ -15,7 +15,8 @@ class Point:
         value: Where it lies on the curve's axis.
         in_flight: Calls under way at once.
         payload: Bytes of the one string that goes there and back; 0 for a short greeting.
-        services: Services that one process hosts; the calls go to them in turn.
+        services: Services that one process hosts.
+        called: How many of them are called, in turn; 0 for all of them.
         pending: Calls that wait for a slow method meanwhile, each in a greenlet of its own.
     """
 
@@ -23,6 +24,7 @@ class Point:
     in_flight: int = IN_FLIGHT
     payload: int = 0
     services: int = 1
+    called: int = 0
     pending: int = 0
 
     @property
@@ -133,9 +135,17 @@ CURVES: tuple[Curve, ...] = (
     ),
     Curve(
         "services",
-        "services in one process",
-        f"{IN_FLIGHT} calls in flight, to all of the services in turn",
+        "services that are called",
+        f"{IN_FLIGHT} calls in flight, to all services of one process in turn",
         tuple(Point(value, services=value) for value in (1, 2, 5, 10, 20, 50, 100)),
+        100,
+        limits=(Limit(CPU, 1, 100, 0.1),),
+    ),
+    Curve(
+        "hosted",
+        "services hosted",
+        f"{IN_FLIGHT} calls in flight, to one of the services of one process",
+        tuple(Point(value, services=value, called=1) for value in (1, 10, 100)),
         100,
         limits=(Limit(CPU, 1, 100, 0.1),),
     ),

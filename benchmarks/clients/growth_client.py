@@ -64,7 +64,8 @@ class Client:
             done.send()
 
     def measure(self, point):
-        services = [self.cluster[f"{point['prefix']}_{number}"] for number in range(point["services"])]
+        called = point["called"] or point["services"]
+        services = [self.cluster[f"{point['prefix']}_{number}"] for number in range(called)]
         for service in services:
             self.await_answer(service)
         meter, slow = self.cluster[f"{point['prefix']}_meter"], self.cluster[f"{point['prefix']}_slow"]
