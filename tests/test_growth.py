@@ -68,13 +68,20 @@ def test_the_limits_are_those_that_were_set() -> None:
     assert [(curve.name, limit) for curve in CURVES for limit in curve.limits] == [
         ("in-flight", Limit(CALLS, 50, 1000, -0.15)),
         ("services", Limit(CPU, 1, 100, 0.1)),
+        ("hosted", Limit(CPU, 1, 100, 0.1)),
         ("pending", Limit(CPU, 10, 10_000, 0.1)),
     ]
 
 
 def test_every_curve_goes_from_end_to_end() -> None:
     ends = {curve.name: (curve.points[0].value, curve.points[-1].value) for curve in CURVES}
-    assert ends == {"in-flight": (1, 1000), "payload": (100, 1_000_000), "services": (1, 100), "pending": (10, 10_000)}
+    assert ends == {
+        "in-flight": (1, 1000),
+        "payload": (100, 1_000_000),
+        "services": (1, 100),
+        "hosted": (1, 100),
+        "pending": (10, 10_000),
+    }
 
 
 def test_both_points_of_every_limit_are_measured() -> None:
@@ -91,7 +98,7 @@ def test_there_is_a_worker_for_every_call_that_is_under_way() -> None:
 
 def test_a_wrong_curve_is_a_usage_error_that_lists_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert growth.main(["--curves=servces"]) == 2
-    assert "in-flight, payload, services, pending" in capsys.readouterr().err
+    assert "in-flight, payload, services, hosted, pending" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--quick", "--curves=payload", "--points=1,100", "--no-save"])
@@ -215,8 +222,8 @@ def png_comment(path: Path) -> str:
 
 def test_a_limit_that_is_missed_is_marked() -> None:
     table = limits_table(cpu_run((50, 60)))
-    assert re.search(r"CPU a call, from 1 to 100 services in one process +\+10% +\+11.1% .*\*\*missed\*\*", table)
-    assert table.count("not measured") == 2
+    assert re.search(r"CPU a call, from 1 to 100 services that are called +\+10% +\+11.1% .*\*\*missed\*\*", table)
+    assert table.count("not measured") == 3
 
 
 def test_a_table_of_points_shows_medians() -> None:
@@ -278,9 +285,13 @@ def test_points_are_measured_in_turn_and_backward(ground: Ground) -> None:
 
 
 @pytest.mark.broker
-def test_calls_that_wait_and_payloads_are_measured(ground: Ground) -> None:
-    points = (Point(20, in_flight=2, pending=20), Point(1000, in_flight=2, payload=1000))
+def test_calls_that_wait_payloads_and_hosted_services_are_measured(ground: Ground) -> None:
+    points = (
+        Point(20, in_flight=2, pending=20),
+        Point(1000, in_flight=2, payload=1000),
+        Point(3, in_flight=2, services=3, called=1),
+    )
     curve = Curve("mixed", "", "", points, 1)
     found: list[int] = []
     measure_round(ground, curve, points, False, lambda point, figures: found.append(point.value))
-    assert found == [20, 1000]
+    assert found == [20, 1000, 3]
