@@ -1,5 +1,6 @@
 """Writes the figures of a run as tables into the documentation, between marks, so that none is typed."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from benchmarks.pages import fill, render_table
 
 COMMAND = "make bench-growth"
 """What the marks of a block say that it is written by."""
+WIDTH = 118
 QUIET = 0.2
 """A machine on which other programs use fewer cores is quiet enough for rates and latencies to be compared."""
 
@@ -22,11 +24,13 @@ def page_blocks(run: Run) -> dict[str, str]:
 def describe(run: Run) -> str:
     """Say when, where and with what was measured."""
     facts = run.facts
-    return (
-        f"Measured on {facts['date'][:10]} at commit {facts['commit']}: {facts['machine']}, {facts['cores']} cores for "
-        f"service,\nclient and broker together; {facts['broker']}, Python {facts['python']}, {facts['versions']};\n"
-        f"{facts['seconds']} s a measurement, medians of {run.round_count} rounds. {describe_others(run)}"
+    text = (
+        f"Measured on {facts['date'][:10]} at commit ``{facts['commit']}``: {facts['machine']}, {facts['cores']} cores "
+        f"for service, client and broker together; {facts['broker']}, Python {facts['python']}, {facts['versions']}; "
+        f"{facts['seconds']} s a measurement; rounds: {run.round_count}. "
+        f"{describe_others(run)}"
     )
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
 
 
 def describe_others(run: Run) -> str:
