@@ -1,13 +1,15 @@
 """Pending, a message until the broker has confirmed it, and what is said of how it ends."""
 
+import copy
 import logging
 import re
 from collections.abc import Callable, Iterable
 from time import monotonic
 
-from rpcservice.amqp.link import Message, Properties
+from rpcservice.amqp.link import Message, Properties, Returned
 from rpcservice.concurrency import Backend, Event
 from rpcservice.config import Settings
+from rpcservice.core.context import new_id
 from rpcservice.errors import ChannelClosed, ConnectionLost, PublishRejected, UndeliverableMessage
 
 BETWEEN_CHANNELS = 1.0
@@ -48,6 +50,43 @@ class Pending:
             self.on_done(self.error)
         if self.event is not None:
             self.event.set()
+
+
+class Mandatory:
+    """The mandatory messages that are under way on one channel; not safe without the sender's guard.
+
+    One that no queue takes is known by its message id when it comes back. Of several with one id, which are the dead
+    letters of a message that two queues failed with, or whatever a sender gives one id, those after the first get a
+    mark of their own.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Pending] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def add(self, pending: Pending) -> None:
+        """Take in a message that is about to be published; afterwards no other comes back as this one does."""
+        if self._known.setdefault(mark(pending.message.properties), pending) is not pending:
+            pending.message = _marked(pending.message)
+            self._known[mark(pending.message.properties)] = pending
+
+    def discard(self, pending: Pending) -> None:
+        """Forget a message, if it is here."""
+        known_by = mark(pending.message.properties)
+        if self._known.get(known_by) is pending:
+            del self._known[known_by]
+
+    def clear(self) -> None:
+        """Forget all: whatever still comes back on this channel means no message of the next."""
+        self._known.clear()
+
+    def take_back(self, returned: Returned) -> None:
+        """Note that a message has come back; its confirm follows."""
+        pending = self._known.get(mark(returned.properties))
+        if pending is not None:
+            pending.error = UndeliverableMessage(returned.exchange, returned.routing_key)
 
 
 class Refusals:
@@ -127,6 +166,13 @@ def mark(properties: Properties) -> str:
     """Give what a returned message is known by."""
     headers = properties.get("headers")
     return str((headers and headers.get(MARK)) or properties.get("message_id", ""))
+
+
+def _marked(message: Message) -> Message:
+    """Give the message with a mark by which no other is known."""
+    marked = copy.copy(message)
+    marked.properties = {**message.properties, "headers": {**(message.properties.get("headers") or {}), MARK: new_id()}}
+    return marked
 
 
 def rejected(message: Message) -> PublishRejected:

@@ -10,15 +10,20 @@ from time import monotonic
 from rpcservice.amqp.connection import AmqpConnection
 from rpcservice.amqp.link import LinkChannel, Message, Returned
 from rpcservice.amqp.managedchannel import ManagedChannel
-from rpcservice.amqp.pending import Pending, Refusals, blamed, broken, describe, log_failure, mark, rejected, tell_all
+from rpcservice.amqp.pending import (
+    Mandatory,
+    Pending,
+    Refusals,
+    blamed,
+    broken,
+    describe,
+    log_failure,
+    rejected,
+    tell_all,
+)
 from rpcservice.concurrency import Event
 from rpcservice.core.resource import Resource
-from rpcservice.errors import (
-    ChannelClosed,
-    ConnectionLost,
-    PublishTimeout,
-    UndeliverableMessage,
-)
+from rpcservice.errors import ChannelClosed, ConnectionLost, PublishTimeout
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +43,7 @@ class ConfirmedSender(Resource):
         self._topology: list[Topology] = []
         self._unconfirmed: dict[int, Pending] = {}
         self._again: deque[Pending] = deque()
-        self._mandatory: dict[str, Pending] = {}
+        self._mandatory = Mandatory()
         # One of them has closed a channel; they are tried singly.
         self._suspects: set[Pending] = set()
         self._has_forgotten = False
@@ -241,7 +246,8 @@ class ConfirmedSender(Resource):
         """Publish a message; False when it has to wait for another channel."""
         message = pending.message
         if message.mandatory:
-            self._mandatory[mark(message.properties)] = pending
+            self._mandatory.add(pending)
+            message = pending.message
         is_first = not pending.was_sent
         # Noted before, for on some links publishing waits. A channel that has ended takes nothing.
         pending.was_sent = pending.was_sent or channel.is_open
@@ -254,7 +260,7 @@ class ConfirmedSender(Resource):
                 return False
             self._end(pending, broken(exc) if pending.was_sent else self._unsent(), ended)
         except BaseException:
-            self._mandatory.pop(mark(message.properties), None)
+            self._mandatory.discard(pending)
             raise
         return True
 
@@ -303,7 +309,7 @@ class ConfirmedSender(Resource):
     def _end(self, pending: Pending, error: Exception | None, ended: list[Pending]) -> None:
         """Note the outcome of a message, once; who waits for it is told afterwards."""
         if pending.message.mandatory:
-            self._mandatory.pop(mark(pending.message.properties), None)
+            self._mandatory.discard(pending)
         if self._suspects:
             self._suspects.discard(pending)
         if not pending.done:
@@ -311,12 +317,9 @@ class ConfirmedSender(Resource):
             pending.error = pending.error or error
             ended.append(pending)
 
-    def _return(self, mandatory: dict[str, Pending], returned: Returned) -> None:
+    def _return(self, mandatory: Mandatory, returned: Returned) -> None:
         with self._guard:
-            pending = mandatory.get(mark(returned.properties))
-            if pending is not None:
-                # The confirm of this message follows.
-                pending.error = UndeliverableMessage(returned.exchange, returned.routing_key)
+            mandatory.take_back(returned)
 
     def _lose(self, failure: Exception) -> None:
         """Keep what is unconfirmed for the next channel, except what closed this one, or what came back on it."""
@@ -325,7 +328,7 @@ class ConfirmedSender(Resource):
             unconfirmed = list(self._unconfirmed.values())
             self._unconfirmed.clear()
             self._mandatory.clear()
-            self._unconfirmed, self._mandatory = {}, {}
+            self._unconfirmed, self._mandatory = {}, Mandatory()
             if isinstance(failure, ChannelClosed):
                 for pending in self._culprits(unconfirmed, failure):
                     self._end(pending, failure, ended)
@@ -374,7 +377,7 @@ class ConfirmedSender(Resource):
             if pending in self._again:
                 self._again.remove(pending)
             self._suspects.discard(pending)
-            self._mandatory.pop(mark(pending.message.properties), None)
+            self._mandatory.discard(pending)
         self._room.set()
         return True
 

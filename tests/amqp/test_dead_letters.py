@@ -167,6 +167,20 @@ def test_a_queue_of_dead_letters_that_was_deleted_is_declared_again(
     assert take(wire).body == b"1"
 
 
+def test_of_a_message_that_two_handlers_fail_with_both_letters_are_kept(
+    start: Start, dispatch: Any, wire: Any, broker: str
+) -> None:
+    other = type("Other", (billing(dead_letter=True),), {"name": "other"})
+    start(billing(dead_letter=True), other)
+    queues = [f"{BILL_QUEUE}.dead", "evt-orders-placed--other.bill.dead"]
+    for queue in queues:
+        wire.channel.delete_queue(queue)
+        dispatch("orders", "placed", queue)
+        for kept in queues:
+            wait_until(lambda kept=kept: runner_has(wire, kept))
+            assert json.loads(take(wire, kept).body) == queue
+
+
 def runner_has(wire: Any, queue: str) -> bool:
     channel = wire.link.channel()
     try:

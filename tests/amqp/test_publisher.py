@@ -259,6 +259,33 @@ def test_a_mandatory_message_that_no_queue_takes_is_an_error(publishing: Any, wi
 
 
 @every_link
+@pytest.mark.parametrize("order", [("lost", "kept"), ("kept", "lost")])
+def test_of_mandatory_messages_with_one_id_that_which_no_queue_takes_is_an_error(
+    publishing: Any, wire: Any, order: tuple[str, str]
+) -> None:
+    received = wire.tap("orders", "kept")
+    publish = publishing(Publisher(ORDERS, mandatory=True))
+
+    def publish_at_once(publish: Any) -> list[str | None]:
+        errors: dict[str, str | None] = {}
+
+        def try_to(key: str) -> None:
+            try:
+                publish(key, routing_key=key, message_id="same")
+                errors[key] = None
+            except UndeliverableMessage as exc:
+                errors[key] = exc.routing_key
+
+        for task in [green().spawn(try_to, key) for key in order]:
+            assert task.wait(20)
+        return [errors["lost"], errors["kept"]]
+
+    with entrypoint_hook(publish.runner.service_map["publishing"], "run") as run:
+        assert run(publish_at_once) == ["lost", None]
+    assert received.take().body == b'"kept"'
+
+
+@every_link
 def test_without_confirms_an_unroutable_message_is_a_warning(
     publishing: Any, wire: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from rpcservice.amqp.connection import AmqpConnection
 from rpcservice.amqp.link import Message, Returned
 from rpcservice.amqp.managedchannel import ManagedChannel
+from rpcservice.amqp.pending import MARK
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.concurrency import Backend
 from rpcservice.core.resource import Resources
@@ -129,8 +130,8 @@ class Rig:
         return wait
 
 
-def message(key: str, exchange: str = "exchange", mandatory: bool = False) -> Message:
-    return Message(exchange, key, b"body", {"message_id": f"id of {key}"}, mandatory)
+def message(key: str, exchange: str = "exchange", mandatory: bool = False, **properties: Any) -> Message:
+    return Message(exchange, key, b"body", {"message_id": f"id of {key}", **properties}, mandatory)
 
 
 @pytest.fixture
@@ -339,6 +340,59 @@ def test_a_returned_message_is_undeliverable(rig: Rig) -> None:
 def test_a_returned_message_that_nobody_knows_is_ignored(rig: Rig) -> None:
     rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", {}, b"body"))
     assert rig.outcomes == {}
+
+
+@pytest.mark.parametrize("order", [("there", "nowhere"), ("nowhere", "there"), ("nowhere", "nowhere", "there")])
+def test_of_several_with_one_id_those_that_came_back_are_undeliverable(rig: Rig, order: tuple[str, ...]) -> None:
+    outcomes = [(key, rig.publish(key, mandatory=True, message_id="same")) for key in order]
+    for number, sent in enumerate(rig.channel.published, 1):
+        if sent.routing_key == "nowhere":
+            rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "nowhere", sent.properties, b"body"))
+        rig.channel.on_confirm(number, False, True)
+    for key, wait in outcomes:
+        assert type(wait()) is (UndeliverableMessage if key == "nowhere" else type(None))
+    assert not rig.sender._mandatory
+
+
+def test_only_of_several_with_one_id_all_but_the_first_have_a_mark(rig: Rig) -> None:
+    waits = [rig.publish("a", mandatory=True, message_id="same") for _ in range(3)]
+    waits.append(rig.publish("a", mandatory=True, message_id="another"))
+    rig.channel.on_confirm(4, True, True)
+    waits.append(rig.publish("a", mandatory=True, message_id="same"))
+    rig.channel.on_confirm(5, True, True)
+    assert [wait() for wait in waits] == [None] * 5
+    marks = [sent.properties.get("headers", {}).get(MARK) for sent in rig.channel.published]
+    assert [bool(mark) for mark in marks] == [False, True, True, False, False]
+    assert marks[1] != marks[2]
+    assert [sent.properties["message_id"] for sent in rig.channel.published] == ["same"] * 3 + ["another", "same"]
+
+
+def test_a_mark_that_several_have_from_their_sender_gives_way(rig: Rig) -> None:
+    given = {"message_id": "same", "headers": {MARK: "theirs", "own": 1}}
+    first, second = (rig.publish("a", mandatory=True, **given) for _ in range(2))
+    returned = rig.channel.published[1].properties
+    assert returned["headers"]["own"] == 1 and returned["headers"][MARK] != "theirs"
+    rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", returned, b"body"))
+    rig.channel.on_confirm(2, True, True)
+    assert (first(), type(second())) == (None, UndeliverableMessage)
+
+
+def test_several_with_one_id_are_told_apart_on_the_next_channel_too(rig: Rig) -> None:
+    first, second = (rig.publish("a", mandatory=True, message_id="same") for _ in range(2))
+    rig.connection.lose(ConnectionLost())
+    channel = rig.connection.open()
+    assert len(channel.published) == 2
+    channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", channel.published[0].properties, b"body"))
+    channel.on_confirm(2, True, True)
+    assert (type(first()), second()) == (UndeliverableMessage, None)
+
+
+def test_who_gives_up_with_the_same_id_takes_no_return_from_another(rig: Rig) -> None:
+    first = rig.publish("a", mandatory=True, message_id="same")
+    assert type(rig.publish("b", timeout=0.01, message_id="same")()) is PublishTimeout
+    rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", {"message_id": "same"}, b"body"))
+    rig.channel.on_confirm(1, False, True)
+    assert type(first()) is UndeliverableMessage
 
 
 def test_a_message_that_is_too_large_leaves_nothing_behind(rig: Rig) -> None:
