@@ -7,6 +7,7 @@ so does any broker when a connection breaks. https://www.rabbitmq.com/docs/consu
 import logging
 from time import monotonic
 
+from rpcservice.amqp.deadletters import origin
 from rpcservice.amqp.link import Delivery
 from rpcservice.concurrency import Task
 from rpcservice.core.context import WorkerContext
@@ -23,16 +24,21 @@ _log = logging.getLogger(__name__)
 def take_over(entrypoint: Entrypoint, delivery: Delivery) -> bool:
     """Give a message that has come again to the worker that still has it, by a channel that is gone.
 
-    It is known by its message id, else by its correlation id; one without either is none.
+    It is known by its message id, else by its correlation id; one without either is none. Ids are what senders make
+    them, so that all the rest has to be the same too. Who has settled it when its channel was gone already, and only
+    ends its other work, can do nothing more for it.
 
     Gives False where nobody has it.
     """
-    identity = _identity(delivery)
-    if identity is None:
+    properties = delivery.properties
+    if not (properties.get("message_id") or properties.get("correlation_id")):
         return False
+    identity = _identity(delivery)
     for ctx in entrypoint.bound_to.unfinished(entrypoint):
         held = ctx.message
-        if held is not None and not held.channel.is_open and _identity(held) == identity:
+        if held is None or ctx.settled or held.channel.is_open:
+            continue
+        if _identity(held) == identity:
             _log.warning("%s: its message has come again and is not run a second time here", ctx.call_id)
             ctx.message = delivery
             return True
@@ -45,9 +51,9 @@ def unfinished(entrypoint: Entrypoint) -> list[WorkerContext]:
     return [ctx for ctx in contexts if not getattr(ctx.message, "is_local", False)]
 
 
-def _identity(delivery: Delivery) -> object:
-    properties = delivery.properties
-    return properties.get("message_id") or properties.get("correlation_id")
+def _identity(delivery: Delivery) -> tuple[object, ...]:
+    ids = [delivery.properties.get(name) for name in ("message_id", "correlation_id", "reply_to")]
+    return (*ids, origin(delivery), delivery.body)
 
 
 class LongWork(Resource):

@@ -1,5 +1,6 @@
 """A message that is worked on when the broker gives it out again is not run a second time in the same process."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,12 +10,12 @@ import pytest
 from nodes import impatient_node
 from waiting import wait_until
 
-from rpcservice import ClusterRpc, Retry, event_handler
+from rpcservice import ClusterRpc, DependencyProvider, Retry, event_handler
 from rpcservice import rpc as rpc_method
 from rpcservice.amqp.longwork import LongWork
 from rpcservice.concurrency import green
 from rpcservice.core.runner import ServiceRunner
-from rpcservice.testing import RabbitMQNode
+from rpcservice.testing import RabbitMQNode, TcpProxy
 
 pytestmark = pytest.mark.broker
 
@@ -45,9 +46,20 @@ class Long:
     def handle(self, payload: Any) -> None:
         self.work(payload)
 
+    @event_handler("orders", "sent", dead_letter=True)
+    def send(self, payload: Any) -> None:
+        self.work(payload)
+        if payload == "badly":
+            raise ValueError("no address")
+
     @rpc_method
     def call(self, what: Any) -> Any:
         return self.work(what)
+
+    @rpc_method
+    def tell(self, what: Any) -> Any:
+        self.work(what)
+        return what
 
 
 @pytest.fixture
@@ -66,13 +78,14 @@ def ready(node: RabbitMQNode, queue: str) -> int:
 
 
 HANDLER_QUEUE = "evt-orders-placed--long.handle"
+SENT_QUEUE = "evt-orders-sent--long.send"
 
 
-def break_connection(node: RabbitMQNode, queue: str) -> None:
-    """Cut the connections of services, and wait until the queue's message is with somebody again."""
+def break_connection(node: RabbitMQNode, queue: str, held: int = 1) -> None:
+    """Cut the connections of services, and wait until the queue's messages are with somebody again."""
     node.close_connections()
     wait_until(lambda: node.queues()[queue]["consumers"] == 1)
-    wait_until(lambda: node.queues()[queue]["messages_unacknowledged"] == 1)
+    wait_until(lambda: node.queues()[queue]["messages_unacknowledged"] == held)
 
 
 def test_an_event_that_comes_again_is_acknowledged_by_its_new_channel(
@@ -152,6 +165,106 @@ def test_a_request_that_comes_again_is_answered_once(
     Long.gate.set()
     wait_until(lambda: ready(rabbitmq_node, "rpc-long") == 0)
     assert Long.seen == [1]
+
+
+def test_foreign_callers_who_number_alike_have_each_their_own_reply(
+    start: Start, rabbitmq_node: RabbitMQNode, publish: Callable[..., None]
+) -> None:
+    Long.prepare()
+    start(Long)
+    callers = [f"caller-{number}" for number in range(6)]
+    with kombu.Connection(rabbitmq_node.uri) as connection:
+        channel: Any = connection.channel()
+        for caller in callers:
+            channel.queue_declare(caller, durable=True, auto_delete=False)
+            channel.queue_bind(caller, "nameko-rpc", caller)
+            body = json.dumps({"args": [caller], "kwargs": {}}).encode()
+            publish("nameko-rpc", "long.tell", body, correlation_id="1", reply_to=caller)
+    wait_until(lambda: len(Long.seen) == 6)
+    break_connection(rabbitmq_node, "rpc-long", held=6)
+    Long.gate.set()
+    wait_until(lambda: ready(rabbitmq_node, "rpc-long") == 0)
+    assert sorted(Long.seen) == callers
+    with kombu.Connection(rabbitmq_node.uri) as connection:
+        channel = connection.channel()
+        for caller in callers:
+            reply = wait_until(lambda caller=caller: channel.basic_get(caller, no_ack=True))
+            assert json.loads(reply.body)["result"] == caller
+
+
+def test_of_two_events_with_one_id_the_one_that_failed_is_with_the_dead_letters(
+    start: Start, rabbitmq_node: RabbitMQNode, publish: Callable[..., None]
+) -> None:
+    Long.prepare()
+    start(Long)
+    orders = [f"order-{number}" for number in range(5)]
+    for order in orders:
+        publish("orders.events", "sent", b'"well"', message_id=order)
+        publish("orders.events", "sent", b'"badly"', message_id=order)
+    wait_until(lambda: len(Long.seen) == 10)
+    break_connection(rabbitmq_node, SENT_QUEUE, held=10)
+    Long.gate.set()
+    wait_until(lambda: ready(rabbitmq_node, SENT_QUEUE) == 0)
+    assert len(Long.seen) == 10
+    with kombu.Connection(rabbitmq_node.uri) as connection:
+        channel: Any = connection.channel()
+        dead = [wait_until(lambda: channel.basic_get(f"{SENT_QUEUE}.dead", no_ack=True)) for _ in orders]
+        assert not channel.basic_get(f"{SENT_QUEUE}.dead", no_ack=True)
+    assert [letter.body for letter in dead] == ['"badly"'] * 5
+    assert sorted(letter.properties["message_id"] for letter in dead) == orders
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key", "queue"),
+    [("orders.events", "lasted", "evt-orders-lasted--closing.handle"), ("nameko-rpc", "closing.call", "rpc-closing")],
+)
+def test_one_that_comes_again_when_its_worker_only_tears_down_runs_again(
+    start: Start, rabbitmq_node: RabbitMQNode, publish: Callable[..., None], exchange: str, key: str, queue: str
+) -> None:
+    Closing.prepare()
+    with TcpProxy(rabbitmq_node.uri) as proxy:
+        start(Closing, uri=proxy.uri)
+        publish(exchange, key, b'{"args": [], "kwargs": {}}', message_id="m-1")
+        wait_until(lambda: Closing.begun == 1)
+        proxy.refuse()
+        Closing.work.set()
+        wait_until(lambda: Closing.torn_down == 1)
+        proxy.resume()
+        wait_until(lambda: Closing.begun == 2, timeout=30)
+        wait_until(lambda: ready(rabbitmq_node, queue) == 0)
+        Closing.end.set()
+
+
+class SlowToClose(DependencyProvider):
+    """Has its workers wait when they have settled their messages."""
+
+    def worker_teardown(self, ctx: Any) -> None:
+        """Wait until the test ends that."""
+        Closing.torn_down += 1
+        Closing.end.wait(60)
+
+
+class Closing:
+    """Works until it is let go, and has not ended then."""
+
+    name = "closing"
+    slow = SlowToClose()
+    begun = torn_down = 0
+    work: Any
+    end: Any
+
+    @classmethod
+    def prepare(cls) -> None:
+        cls.work, cls.end, cls.begun, cls.torn_down = green().event(), green().event(), 0, 0
+
+    @event_handler("orders", "lasted")
+    def handle(self, payload: Any) -> None:
+        self.call()
+
+    @rpc_method
+    def call(self) -> None:
+        Closing.begun += 1
+        Closing.work.wait(60)
 
 
 @pytest.fixture
