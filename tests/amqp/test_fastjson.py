@@ -38,6 +38,18 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+class Letter(bytes, enum.Enum):
+    """marshal takes its members for bytes."""
+
+    A = b"a"
+
+    def __init__(self, letter: bytes) -> None:
+        self._value_ = "another"
+
+    def __repr__(self) -> str:
+        return "Letter.A"
+
+
 class Name(str):
     __slots__ = ()
 
@@ -142,6 +154,7 @@ def test_whatever_else_there_is_ends_the_same(value: object) -> None:
         Colour.RED,
         Level.HIGH,
         {Level.HIGH: 1},
+        Letter.A,
         Name("x"),
         {Name("x"): 1},
         Point(1, 2),

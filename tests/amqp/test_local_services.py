@@ -419,6 +419,27 @@ def test_a_reply_that_comes_in_the_pause_is_taken(start: Start) -> None:
     assert runs == [1]
 
 
+def test_a_started_call_is_repeated_here_too(start: Start) -> None:
+    runs: list[int] = []
+
+    class Hesitating(Desk):
+        @rpc_method
+        def hesitate(self) -> str:
+            runs.append(1)
+            if len(runs) == 1:
+                Desk.gate.wait(20)
+            return "second"
+
+    runner = start(Hesitating, asking(retry=Retry(max_attempts=2, initial=0.01, idempotent=True)))
+
+    def call(asking: Any) -> Any:
+        started = asking.desk.hesitate.with_options(timeout=0.1).call_async()
+        return started.result()
+
+    assert run_in(runner, call) == "second"
+    assert len(runs) == 2
+
+
 def test_a_breaker_opens_and_a_fallback_steps_in(start: Start) -> None:
     runner = start(Desk, asking(breaker=Breaker(min_calls=2, cooldown=60)))
 
