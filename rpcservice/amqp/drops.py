@@ -20,7 +20,7 @@ class Drops(Resource):
         """Begin to count."""
         self.counts: Counter[str] = Counter()
 
-    def note(self, delivery: Delivery, owner: str, error: Exception) -> None:
+    def note(self, delivery: Delivery, owner: str, error: BaseException) -> None:
         """Count a message and log it."""
         self.counts[owner] += 1
         _log.error(

@@ -4,6 +4,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from rpcservice.amqp.deadletters import Route
+from rpcservice.amqp.failures import Failures
+from rpcservice.amqp.link import Delivery
 from rpcservice.compat.nameko.amqp._message import Message
 from rpcservice.compat.nameko.containers import current_message
 from rpcservice.compat.nameko.exceptions import ContainerBeingKilled
@@ -56,6 +59,57 @@ def give_back(message: Any) -> None:
     """Put a message back on its queue, where it has not been settled yet."""
     if not message.acknowledged:
         message.requeue()
+
+
+class _Held:
+    def __init__(self, message: Delivery) -> None:
+        self.message = message
+
+
+def see_to_failure(
+    failures: Failures | None,
+    message: Any,
+    error: BaseException,
+    way_back: Route | None = None,
+    deadline: float | None = None,
+) -> bool:
+    """Have a message come again that could not be handled, or keep it with the dead letters, where that is wanted.
+
+    Args:
+        failures: What becomes of such messages; None where nothing knows.
+        message: The message; one that others have made is left alone.
+        error: Why it could not be handled.
+        way_back: Where it is to be published when it comes again; None is where it was published.
+        deadline: Until when somebody waits for the outcome, in seconds since 1970.
+
+    Gives whether the message is to be acknowledged, or put back, by now.
+    """
+    delivery = getattr(message, "delivery", None)
+    if failures is None or delivery is None:
+        return True
+    held, route = _Held(delivery), way_back or Route(delivery.exchange, delivery.routing_key)
+    if not failures.try_again(held, error, route, deadline) and failures.bury(held, error, route):
+        return True
+    message.mark("REQUEUED")
+    return False
+
+
+def bury_first(
+    failures: Failures | None,
+    message: Any,
+    error: BaseException,
+    done: Callable[[], Any],
+    way_back: Route | None = None,
+) -> None:
+    """Call ``done`` when a message is with the dead letters, if there are any for it; for who must not wait.
+
+    The rest is as for :func:`see_to_failure`.
+    """
+    delivery = getattr(message, "delivery", None)
+    if failures is None or delivery is None:
+        done()
+    else:
+        failures.bury_later(delivery, error, way_back or Route(delivery.exchange, delivery.routing_key), done)
 
 
 class Acknowledger:

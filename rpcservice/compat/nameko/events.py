@@ -97,6 +97,17 @@ class EventHandler(Consumer):
         self.handler_type = handler_type
         self.reliable_delivery = reliable_delivery
         super().__init__(queue=None, requeue_on_error=requeue_on_error, **options)
+        if self._is_transient_broadcast:
+            if options.get("dead_letter"):
+                raise EventHandlerConfigurationError(
+                    f"{source_service}/{event_type}: a BROADCAST handler has no dead letters, since its queue has "
+                    "another name at each start; leave dead_letter out"
+                )
+            self._keeps_dead_letters = False
+
+    @property
+    def _is_transient_broadcast(self) -> bool:
+        return self.handler_type == BROADCAST and not self.reliable_delivery
 
     @property
     def broadcast_identifier(self) -> str | None:
@@ -130,21 +141,24 @@ class EventHandler(Consumer):
         super().setup()
 
     def _make_queue(self) -> Any:
-        is_broadcast = self.handler_type == BROADCAST
         return make_queue(
-            events.handler_queue(
-                self.source_service,
-                self.event_type,
-                self.handler_type,
-                f"{self.container.service_name}.{self.method_name}",
-                self.broadcast_identifier,
-            ),
+            self._queue_name(),
             exchange=get_event_exchange(self.source_service, self.container.config),
             routing_key=self.event_type,
             durable=True,
-            exclusive=is_broadcast and not self.reliable_delivery,
+            exclusive=self._is_transient_broadcast,
             auto_delete=not self.reliable_delivery,
         )
+
+    def _queue_name(self) -> str:
+        handler = f"{self.container.service_name}.{self.method_name}"
+        instance = self.broadcast_identifier
+        return events.handler_queue(self.source_service, self.event_type, self.handler_type, handler, instance)
+
+    @property
+    def queue_with_dead_letters(self) -> str | None:
+        """The name of the queue whose dead letters are kept; None where they are not."""
+        return self._queue_name() if self._keeps_dead_letters else None
 
     def _declare(self, channel: LinkChannel) -> str:
         try:

@@ -7,27 +7,32 @@ from functools import partial
 from typing import Any
 
 from rpcservice.amqp import queues
-from rpcservice.amqp.codec import Codecs
-from rpcservice.amqp.connection import connection_key
-from rpcservice.amqp.consumer import Consumer as LinkConsumer
-from rpcservice.amqp.consumer import ServiceChannel
+from rpcservice.amqp.deadletters import ORIGIN_KEY, restore_origin
 from rpcservice.amqp.link import Delivery
-from rpcservice.amqp.topology import declare
-from rpcservice.compat.nameko._handling import Acknowledger, give_back, is_plain, spawn_handler
+from rpcservice.compat.nameko._handling import (
+    Acknowledger,
+    bury_first,
+    give_back,
+    is_plain,
+    see_to_failure,
+    spawn_handler,
+)
 from rpcservice.compat.nameko._headers import HeaderDecoder as HeaderDecoder
 from rpcservice.compat.nameko._headers import HeaderEncoder as HeaderEncoder
 from rpcservice.compat.nameko._headers import decode_from_headers as decode_from_headers
 from rpcservice.compat.nameko._headers import encode_to_headers as encode_to_headers
 from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko._outlets import ServiceOutlet, broker_key
+from rpcservice.compat.nameko._queue_consumer import QueueConsumer as QueueConsumer
 from rpcservice.compat.nameko.amqp._message import Message
 from rpcservice.compat.nameko.amqp.consume import Consumer as ConsumerCore
 from rpcservice.compat.nameko.amqp.publish import Publisher as PublisherCore
 from rpcservice.compat.nameko.exceptions import ConfigurationError, ContainerBeingKilled
-from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
+from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint
+from rpcservice.compat.nameko.extensions import ProviderCollector as ProviderCollector
+from rpcservice.compat.nameko.extensions import SharedExtension as SharedExtension
 from rpcservice.core.context import WorkerContext
-from rpcservice.core.resource import Resource
-from rpcservice.errors import MalformedRequest
+from rpcservice.errors import MalformedRequest, MissingKey, Reject, Requeue
 
 __all__ = (
     "Consumer",
@@ -122,109 +127,9 @@ def _class_options(publisher: Any) -> dict[str, Any]:
     return {name: getattr(publisher, name) for name in names if hasattr(publisher, name)}
 
 
-class QueueConsumer(SharedExtension, ProviderCollector):
-    """Consumes for extensions that bring a ``queue`` and a ``handle_message(body, message)``; of nameko 2."""
-
-    def __init__(self) -> None:
-        self._consumers: dict[Any, LinkConsumer] = {}
-
-    @property
-    def amqp_uri(self) -> str:
-        """The broker."""
-        uri: str = self.container.config.amqp_uri
-        return uri
-
-    @property
-    def prefetch_count(self) -> int:
-        """Unacknowledged messages at a time, for each queue."""
-        config = self.container.config
-        return int(config.max_workers if config.prefetch_count is None else config.prefetch_count)
-
-    @property
-    def accept(self) -> list[str]:
-        """Names of the serializers that are accepted."""
-        names: list[str] = self.container.accept
-        return names
-
-    def setup(self) -> None:
-        """Prepare to consume as soon as every extension of the service is up."""
-        self.container.resource(_AfterStart).calls.append(self._begin)
-
-    def register_provider(self, provider: Any) -> None:
-        """Consume for an extension; call it in ``setup``."""
-        super().register_provider(provider)
-        host = self.container
-        channel = host.resource(ServiceChannel, (connection_key(host.config), host.service_name))
-        decode = host.resource(Codecs).decoder(self.accept).decode
-        self._consumers[provider] = LinkConsumer(
-            channel,
-            lambda link_channel: declare(link_channel, provider.queue),
-            partial(self._receive, provider, decode),
-            self.prefetch_count,
-            no_ack=bool(provider.queue.no_ack),
-            arguments=provider.queue.consumer_arguments,
-        )
-
-    def _begin(self) -> None:
-        for consumer in self._consumers.values():
-            consumer.start()
-
-    def unregister_provider(self, provider: Any) -> None:
-        """Consume no more for an extension; call it in ``stop``."""
-        consumer = self._consumers.pop(provider, None)
-        if consumer is not None:
-            consumer.stop()
-        super().unregister_provider(provider)
-
-    def stop(self) -> None:
-        """Consume no more; all extensions have stopped by now."""
-        for provider in list(self._consumers):
-            self.unregister_provider(provider)
-
-    def kill(self) -> None:
-        """Consume no more, without waiting."""
-        for consumer in self._consumers.values():
-            consumer.kill()
-
-    def _receive(self, provider: Any, decode: Callable[[Any, Any], Any], delivery: Delivery) -> None:
-        message = Message(delivery, decode, no_ack=bool(provider.queue.no_ack))
-        try:
-            body = message.payload
-        except MalformedRequest as exc:
-            _log.error("message %s is dropped: %s", delivery.routing_key, exc)
-            message.ack()
-            return
-        self.handle_message(provider, body, message)
-
-    def handle_message(self, provider: Any, body: Any, message: Any) -> None:
-        """Have an extension handle a message, in a thread of its own; called in the reader, so it must not wait."""
-        spawn_handler(self.container, provider.handle_message, body, message, _drop)
-
-    def ack_message(self, message: Any) -> None:
-        """Tell the broker that a message is done with."""
-        if message.channel.connection:
-            message.ack()
-
-    def requeue_message(self, message: Any) -> None:
-        """Put a message back on its queue."""
-        if message.channel.connection:
-            message.requeue()
-
-
-def _drop(message: Message, error: Exception) -> None:
-    message.reject()
-
-
-class _AfterStart(Resource):
-    """Calls functions when every service of the process is up: whoever starts later would be met half made."""
-
-    def setup(self) -> None:
-        self.calls: list[Callable[[], object]] = []
-
-    def serve(self) -> None:
-        """Call them."""
-        for call in self.calls:
-            call()
+def _ack_unless_settled(message: Any) -> None:
+    if not message.acknowledged:
+        message.ack()
 
 
 class Consumer(Entrypoint, queues.MessageHandler, HeaderDecoder):
@@ -235,14 +140,16 @@ class Consumer(Entrypoint, queues.MessageHandler, HeaderDecoder):
         requeue_on_error: Put the message back at once when the method raises; else it is done with.
         expected_exceptions: As for every entrypoint.
         sensitive_arguments: As for every entrypoint.
-        consumer_options: ``prefetch_count``, ``accept``, ``no_ack`` ...; ``heartbeat`` has no effect, for all share a
-            connection.
+        consumer_options: ``prefetch_count``, ``accept``, ``no_ack`` ..., and ``retry``, ``dead_letter`` and
+            ``idempotent`` of our own; ``heartbeat`` has no effect, for all share a connection.
     """
 
     consumer_cls: type[Any] = ConsumerCore
     queue_consumer = QueueConsumer()
     consumer: Any
     """Acknowledges and requeues messages."""
+    _is_apart = True
+    """Whether it does not consume on the service's channel, as before it is set up."""
 
     def __init__(
         self,
@@ -269,14 +176,19 @@ class Consumer(Entrypoint, queues.MessageHandler, HeaderDecoder):
         """Have the queue declared, on the service's channel.
 
         Raises:
-            ConfigurationError: There is no queue.
+            ConfigurationError: There is no queue, or :attr:`consumer_cls` cannot do what is asked for.
         """
         if self.queue is None:
             raise ConfigurationError(f"{self!r} has no queue; give one to its constructor, or set it before setup")
-        self._is_apart = self.consumer_cls is not ConsumerCore
-        if self._is_apart:
+        if self.consumer_cls is not ConsumerCore:
+            if self._retry or self._keeps_dead_letters:
+                raise ConfigurationError(
+                    f"{self!r} consumes by {self.consumer_cls.__qualname__}, which tries nothing again and keeps no "
+                    "dead letters; leave consumer_cls, or retry and dead_letter, out"
+                )
             self.consumer = self._make_consumer()
             return
+        self._is_apart = False
         super().setup()
         self.consumer = Acknowledger(self.container.config, [self.queue], self._prefetch(), self.consumer_options)
 
@@ -319,11 +231,12 @@ class Consumer(Entrypoint, queues.MessageHandler, HeaderDecoder):
     def receive_delivery(self, delivery: Delivery) -> None:
         """Handle a message: here where :meth:`handle_message` is nameko's own, else in a thread, for it may wait."""
         message = Message(delivery, self._decode, no_ack=self._no_ack)
+        if ORIGIN_KEY in message.headers:
+            restore_origin(delivery)
         try:
             body = message.payload
         except MalformedRequest as exc:
-            _log.error("message %s for %s is dropped: %s", delivery.routing_key, self.method_name, exc)
-            message.ack()
+            self._drop(delivery, exc, has_failed=False)
             return
         if is_plain(self, "handle_message", Consumer):
             try:
@@ -335,9 +248,16 @@ class Consumer(Entrypoint, queues.MessageHandler, HeaderDecoder):
             spawn_handler(self.container, self.handle_message, body, message, self.fail_message)
 
     def fail_message(self, message: Any, error: BaseException) -> None:
-        """Called with a message whose handling broke down: drop it, for it would do the same again."""
-        if not message.acknowledged:
-            message.reject()
+        """Called with a message whose handling broke down: it is given up, for it would do the same again."""
+        if message.acknowledged:
+            return
+        if self._keeps_dead_letters and not self._is_apart:
+            bury_first(self._failures, message, error, partial(_ack_unless_settled, message), self._way_back())
+            return
+        delivery = getattr(message, "delivery", None)
+        if delivery is not None:
+            self._drops.note(delivery, f"{self.container.service_name}.{self.method_name}", error)
+        message.reject()
 
     def handle_message(self, body: Any, message: Any) -> None:
         """Called for each message: have a worker run the method.
@@ -363,13 +283,29 @@ class Consumer(Entrypoint, queues.MessageHandler, HeaderDecoder):
         return result, exc_info
 
     def handle_message_processed(self, message: Any, result: Any = None, exc_info: Any = None) -> None:
-        """Called when a message is done with: ack it, or put it back."""
+        """Called when a message is done with: ack it, or put it back; after an error do first what is asked for then.
+
+        That is ``retry`` and ``dead_letter``, and an error that is a Requeue. Who overrides this decides on these too.
+        """
         if message.acknowledged:
             return
-        if exc_info is not None and self.requeue_on_error:
+        error = exc_info[1] if exc_info else None
+        if error is not None and not self._is_done_with(message, error):
+            return
+        if error is not None and self._wants_back(error):
             self.consumer.requeue_message(message)
         else:
             self.consumer.ack_message(message)
+
+    def _is_done_with(self, message: Any, error: BaseException) -> bool:
+        if self._is_apart or self._no_ack:
+            return True
+        return see_to_failure(self._failures, message, error, self._way_back())
+
+    def _wants_back(self, error: BaseException) -> bool:
+        if isinstance(error, Requeue):
+            return self._is_apart
+        return self.requeue_on_error and not isinstance(error, MissingKey | Reject)
 
     def handle_result_failed(self, worker_ctx: Any, error: BaseException) -> None:
         """Drop a message whose ``handle_result`` broke down."""

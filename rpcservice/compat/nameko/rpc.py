@@ -9,14 +9,21 @@ from rpcservice.amqp import rpc as transport
 from rpcservice.amqp.codec import Codecs
 from rpcservice.amqp.connection import ConnectionKey, connection_key
 from rpcservice.amqp.link import Delivery
-from rpcservice.amqp.message import REPLY_QUEUE_EXPIRES, request_arguments
+from rpcservice.amqp.message import REPLY_QUEUE_EXPIRES, deadline_of, request_arguments
 from rpcservice.amqp.replies import ReplyListener as ReplyQueue
 from rpcservice.compat.nameko._clients import Client as Client
 from rpcservice.compat.nameko._clients import MethodProxy as MethodProxy
 from rpcservice.compat.nameko._clients import RpcCall as RpcCall
 from rpcservice.compat.nameko._clients import RpcReply as RpcReply
 from rpcservice.compat.nameko._clients import ServiceProxy as ServiceProxy
-from rpcservice.compat.nameko._handling import Acknowledger, give_back, is_plain, spawn_handler
+from rpcservice.compat.nameko._handling import (
+    Acknowledger,
+    bury_first,
+    give_back,
+    is_plain,
+    see_to_failure,
+    spawn_handler,
+)
 from rpcservice.compat.nameko._missing import missing_names
 from rpcservice.compat.nameko._outlets import RequestOutlet, broker_key
 from rpcservice.compat.nameko._replies import Replies, ReplyEvent
@@ -138,9 +145,10 @@ class RpcConsumer(SharedExtension, ProviderCollector):
             body: The decoded body.
             message: The message, as kombu's.
         """
-        routing_key = message.delivery_info["routing_key"]
+        routing_key, provider = message.delivery_info["routing_key"], None
         try:
-            self.get_provider_for_method(routing_key).handle_message(body, message)
+            provider = self.get_provider_for_method(routing_key)
+            provider.handle_message(body, message)
         except ContainerBeingKilled:
             give_back(message)
         except Exception as exc:
@@ -148,7 +156,17 @@ class RpcConsumer(SharedExtension, ProviderCollector):
                 _log.warning("request %s: %s: %s", routing_key, type(exc).__name__, exc)
             else:
                 _log.exception("request %s could not be taken in", routing_key)
-            self.handle_result(message, None, exc_info_of(exc))
+            failures = getattr(provider, "method_failures", None)
+            bury_first(failures, message, exc, partial(self._refuse, message, exc))
+
+    def _refuse(self, message: Any, error: Exception) -> None:
+        try:
+            self.handle_result(message, None, exc_info_of(error))
+        except Exception as exc:
+            _log.exception("request %s could not be refused", message.delivery_info["routing_key"])
+            if not message.acknowledged:
+                requests = self.container.resource(transport.RpcConsumer, self.container.service_name)
+                send_reply(requests, message, None, exc_info_of(exc))
 
     def handle_result(self, message: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
         """Send the reply to a request, then ack the request; gives what dependencies are to see of the outcome."""
@@ -218,6 +236,10 @@ class Rpc(Entrypoint, transport.Rpc, HeaderDecoder):
 
     def handle_result(self, message: Any, worker_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
         """Called when the method has ended; gives the result and the error that dependencies are to see."""
+        if exc_info and not message.acknowledged:
+            failures, deadline = getattr(self, "method_failures", None), deadline_of(message.headers)
+            if not see_to_failure(failures, message, exc_info[1], deadline=deadline):
+                return result, exc_info
         outcome: tuple[Any, Any] = self.rpc_consumer.handle_result(message, result, exc_info)
         return outcome
 
@@ -228,7 +250,8 @@ class Rpc(Entrypoint, transport.Rpc, HeaderDecoder):
             self._answer_with(message, error)
 
     def _answer_with(self, message: Any, error: BaseException) -> None:
-        send_reply(self.requests, message, None, exc_info_of(error))
+        answer = partial(send_reply, self.requests, message, None, exc_info_of(error))
+        bury_first(getattr(self, "method_failures", None), message, error, answer)
 
     def give_back(self, ctx: WorkerContext) -> None:
         """Put the request of a worker that did not finish back on its queue."""
