@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.growth_curves import CURVES, Curve, Point, choose_curves
-from benchmarks.growth_figures import Run, append_rows, read_latest
-from benchmarks.growth_fleet import fleet_block, read_costs
+from benchmarks.growth_figures import NothingMeasured, Run, append_rows, read_latest
+from benchmarks.growth_fleet import CostsUnknown, fleet_block, read_costs
 from benchmarks.growth_measure import HERE, Figures, Ground, measure_round
 from benchmarks.growth_render import describe_others, limits_table, page_blocks, slopes_table, write_page
+from benchmarks.pages import MarksMissing
 from benchmarks.probe import Probe
 from benchmarks.processes import ChildFailed
 from benchmarks.run import commit, cpu_model, open_broker
@@ -34,15 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as exc:
         print(f"benchmarks.growth: {exc}", file=sys.stderr)
         return 2
-    if options.render:
-        render(read_latest(options.results))
-        return 0
     rows: list[dict[str, str]] = []
     try:
-        failure = measure_all(options, curves, rows)
+        if options.render:
+            render(read_latest(options.results))
+            return 0
+        return report(options, rows, measure_all(options, curves, rows))
     except KeyboardInterrupt:
-        failure = "stopped by Ctrl-C: medians are of fewer rounds"
-    return report(options, rows, failure)
+        return report(options, rows, "stopped by Ctrl-C")
+    except (NothingMeasured, CostsUnknown, MarksMissing) as exc:
+        print(f"benchmarks.growth: {exc}", file=sys.stderr)
+        return 1
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -123,12 +126,12 @@ def describe(broker: str, seconds: float) -> dict[str, str]:
 
 
 def report(options: argparse.Namespace, rows: list[dict[str, str]], failure: str) -> int:
-    """Print slopes and limits, save what is to be saved; gives the exit code."""
+    """Print slopes and limits, save a whole run; gives the exit code."""
     if rows:
         run = Run(rows)
         print(f"{slopes_table(run)}\n\n{limits_table(run)}".replace("**missed**", "MISSED"))
         print(describe_others(run))
-        if not options.no_save:
+        if not (options.no_save or failure):
             append_rows(options.results, rows)
             print(f"appended to {options.results}")
             render(run)

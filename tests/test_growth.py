@@ -253,6 +253,60 @@ def test_costs_that_were_not_measured_are_named(tmp_path: Path) -> None:
         read_costs(path)
 
 
+# The command
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """What the command is to measure; where it is a single row, the measurement fails after it."""
+    found: list[dict[str, str]] = []
+
+    def measure_all(options: object, curves: object, rows: list[dict[str, str]]) -> str:
+        rows += found
+        return "pending: no answer" if len(found) == 1 else ""
+
+    monkeypatch.setattr(growth, "measure_all", measure_all)
+    return found
+
+
+@pytest.mark.parametrize(("last", "code"), [("54e-06", 0), ("64e-06", 1)])
+def test_a_limit_that_is_missed_is_the_exit_code(
+    measured: list[dict[str, str]], last: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured += [row(1), row(100, client_cpu=last)]
+    assert growth.main(["--no-save"]) == code
+    assert ("MISSED" in capsys.readouterr().out) is bool(code)
+
+
+def test_a_run_that_failed_is_told_of_and_not_saved(
+    measured: list[dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured.append(row(1))
+    assert growth.main([f"--results={tmp_path / 'growth.csv'}"]) == 1
+    assert "! pending: no answer" in capsys.readouterr().err
+    assert not (tmp_path / "growth.csv").exists()
+
+
+def test_a_whole_run_is_saved_and_shown(
+    measured: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured += [row(1), row(100)]
+    for name in ("PAGE", "SCALING"):
+        page = tmp_path / getattr(growth, name).name
+        page.write_text(getattr(growth, name).read_text())
+        monkeypatch.setattr(growth, name, page)
+    monkeypatch.setattr(growth, "DOCS", tmp_path)
+    assert growth.main([f"--results={tmp_path / 'growth.csv'}"]) == 0
+    assert len(read_latest(tmp_path / "growth.csv").rounds(SERVICES, 1, CPU)) == 1
+    assert "Measured on 2026-01-01" in growth.PAGE.read_text()
+    assert (tmp_path / "growth-services.png").exists()
+
+
+def test_nothing_can_be_rendered_from_an_empty_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert growth.main(["--render", f"--results={tmp_path / 'growth.csv'}"]) == 1
+    assert "make bench-growth makes one" in capsys.readouterr().err
+
+
 # Measurements
 
 
