@@ -103,16 +103,27 @@ def copy_simple(headers: dict[str, Any]) -> dict[str, Any] | None:
     for key, value in headers.items():
         kind = type(value)
         if kind is str:
+            if not (value.isascii() or _is_whole(value)):
+                return None
             room -= len(value)
         elif kind is list and all(type(item) is str for item in value):
             value = value[:]
             room -= sum(map(len, value))
         elif kind is not bool and not (kind is int and -_INT64 <= value < _INT64):
             return None
-        if len(key) > _SAFE_TEXT:
+        if len(key) > _SAFE_TEXT or not (key.isascii() or _is_whole(key)):
             return None
         copied[key] = value
     return copied if room > 0 else None
+
+
+def _is_whole(text: str) -> bool:
+    """Say whether a text has no half of a surrogate pair: a frame turns such a text into something else."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _by_the_wire(properties: Properties) -> Properties:

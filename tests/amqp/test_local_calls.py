@@ -182,7 +182,22 @@ CONTEXTS: dict[str, Any] = {
     "decimal": decimal.Decimal("1.10"),
     "set": {1},
     "object": Echo,
+    "half_a_pair": "\ud83e",
+    "half_a_pair_in_a_list": ["\ud83e"],
+    "no_text": "\x00\x7f",
+    "too_much": ["x" * 100] * 2000,
 }
+
+
+@pytest.mark.parametrize(
+    "key", ["", "x" * 200, "x" * 300, "ü" * 130, "\ud83e", "x.y", "nameko.x", "rpcservice-x", "x-death"]
+)
+def test_context_data_arrive_by_the_same_names(ask: Any, key: str) -> None:
+    ask.start(Odd)
+    near, far = (
+        ask(way, lambda client: outcome(lambda: client.odd.data()), **{key: "a value"}) for way in ("near", "far")
+    )
+    assert near == far
 
 
 @pytest.mark.parametrize("name", CONTEXTS)

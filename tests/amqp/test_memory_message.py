@@ -16,12 +16,14 @@ from rpcservice.amqp.properties import decode_properties, encode_properties
 from rpcservice.errors import MessageTooLarge
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=80)
+HALVES = st.text(st.sampled_from("aü\ud83e\udd54"), max_size=4)
 VALUES = st.one_of(
     TEXT,
+    HALVES,
     st.booleans(),
     st.none(),
-    st.integers(-(2**31), 2**40),
-    st.lists(TEXT, max_size=3),
+    st.integers(-(2**63), 2**63 - 1),
+    st.lists(TEXT | HALVES, max_size=3),
     st.dictionaries(TEXT, TEXT),
 )
 SHORT = st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=60))
@@ -34,7 +36,7 @@ PROPERTIES = st.fixed_dictionaries(
         "delivery_mode": st.sampled_from([None, 1, 2]),
         "priority": st.integers(0, 255),
         "timestamp": st.integers(0, 2**40),
-        "headers": st.one_of(st.none(), st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=60), VALUES)),
+        "headers": st.one_of(st.none(), st.dictionaries(SHORT.filter(bool) | HALVES, VALUES)),
         "unknown": TEXT,
     },
 )
