@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
+from rpcservice.amqp.drops import Drops
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.message import APP_ID, TRANSIENT, check_size
 from rpcservice.amqp.sender import ConfirmedSender
@@ -32,6 +33,7 @@ class AmqpBroadcastBus(BroadcastBus):
         self._consumer = Consumer(channel, self._declare, self._receive, _PREFETCH)
         self._sender = self.resources.get(ConfirmedSender, connection_key(self.config, publishes=True))
         self._sender.declare(_declare_exchange)
+        self._drops = self.resources.get(Drops)
 
     def _declare(self, channel: LinkChannel) -> str:
         _declare_exchange(channel)
@@ -58,8 +60,9 @@ class AmqpBroadcastBus(BroadcastBus):
             if delivery.headers.get(ORIGIN) != self._origin:
                 for listener in self._listeners.get(delivery.routing_key, ()):
                     listener(delivery.body)
-        except Exception:
+        except Exception as exc:
             _log.exception("a broadcast for %s could not be handed on", delivery.routing_key)
+            self._drops.note(delivery, EXCHANGE, exc)
         finally:
             delivery.ack()
 

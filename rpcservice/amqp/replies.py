@@ -3,6 +3,7 @@
 import logging
 import os
 from functools import partial
+from math import inf
 from time import monotonic
 
 from rpcservice.amqp.codec import Codecs
@@ -51,7 +52,8 @@ class ReplyListener(Resource):
         self.pid = os.getpid()
         # Who takes a call out of here settles it: once, on threads too, for the dictionary's own steps are whole.
         self._pending: dict[str, RpcCall] = {}
-        self.unclaimed = 0
+        self.unclaimed = self._told = 0
+        self._told_at = -inf
         self._stopped = self.backend.event()
         self._sweeper: Task | None = None
         self._is_killed = False
@@ -236,11 +238,30 @@ class ReplyListener(Resource):
         """Hand a reply to the call that waits for it."""
         call = self._pending.pop(delivery.properties.get("correlation_id", ""), None)
         if call is None:
-            self.unclaimed += 1
-            _log.debug("a reply that nobody waits for is dropped, no. %d", self.unclaimed)
+            self._drop_stray(delivery)
             return
         call.reply = delivery
         call.settle(None)
+
+    def _drop_stray(self, delivery: Delivery) -> None:
+        """Count a reply that nobody waits for, and tell of it: of the first at once, of more of them now and then."""
+        self.unclaimed += 1
+        if monotonic() - self._told_at >= SWEEP_INTERVAL:
+            self._tell_of_strays(f", the last for correlation_id {delivery.properties.get('correlation_id')!r}")
+
+    def _tell_of_more_strays(self) -> None:
+        if self.unclaimed > self._told:
+            self._tell_of_strays()
+
+    def _tell_of_strays(self, which: str = "") -> None:
+        count, self._told, self._told_at = self.unclaimed - self._told, self.unclaimed, monotonic()
+        _log.warning(
+            "%s: replies dropped that nobody waits for, or not any more: %d (%d until now)%s",
+            self.queue_name,
+            count,
+            self._told,
+            which,
+        )
 
     def _return(self, returned: Returned) -> None:
         call = self._pending.pop(returned.properties.get("correlation_id", ""), None)
@@ -274,7 +295,9 @@ class ReplyListener(Resource):
             for call in list(self._pending.values()):
                 if call.deadline is not None and call.deadline < now:
                     call.expire()
+            self._tell_of_more_strays()
         self._delete_queue()
+        self._tell_of_more_strays()
 
     def _delete_queue(self) -> None:
         channel = self._replies.current

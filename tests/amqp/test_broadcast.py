@@ -8,6 +8,7 @@ import pytest
 from waiting import wait_until
 
 from rpcservice.amqp.broadcast import AmqpBroadcastBus
+from rpcservice.amqp.drops import Drops
 from rpcservice.concurrency import green
 from rpcservice.config import make_settings
 from rpcservice.core.broadcast import BroadcastBus
@@ -69,7 +70,7 @@ def test_all_listeners_of_a_process_hear(make_bus: Callable[..., AmqpBroadcastBu
 def test_a_message_that_a_listener_cannot_take_is_done_with(
     make_bus: Callable[..., AmqpBroadcastBus], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged, and what follows is heard."""
+    """It is logged and counted, and what follows is heard."""
     heard: list[bytes] = []
 
     def listen(body: bytes) -> None:
@@ -77,13 +78,15 @@ def test_a_message_that_a_listener_cannot_take_is_done_with(
             raise ValueError("no luck")
         heard.append(body)
 
-    make_bus(news=listen)
-    speaker = make_bus()
+    listener, speaker = make_bus(news=listen), make_bus()
     for body in (b"bad", b"good"):
         speaker.publish("news", body)
     wait_until(lambda: heard == [b"good"])
-    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert record.getMessage() == "a broadcast for news could not be handed on"
+    failed, dropped = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert failed == "a broadcast for news could not be handed on"
+    assert dropped.startswith("message news for rpcservice.broadcast is dropped (message_id ")
+    assert dropped.endswith("; no. 1 that is dropped there): no luck")
+    assert listener.resources.get(Drops).counts == {"rpcservice.broadcast": 1}
 
 
 def test_a_bus_that_has_stopped_hears_no_more(make_bus: Callable[..., AmqpBroadcastBus]) -> None:

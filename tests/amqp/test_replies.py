@@ -1,5 +1,6 @@
 """The reply listener: calls that nobody waits for, replies that nobody knows, and a clean table behind them."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,43 @@ def test_replies_that_nobody_knows_are_dropped_and_counted(start: Start, caller:
         wire.publish("nameko-rpc", key, b'{"result": 1, "error": null}', content_type="application/json", **properties)
     assert run_in(runner, lambda caller: caller.cluster.echo.add(1)) == 2
     assert listener_of(runner).unclaimed == 2
+
+
+def test_the_first_stray_reply_is_told_of_at_once_and_the_others_together(
+    start: Start, caller: type, wire: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = start(caller)
+    listener = listener_of(runner)
+    for number in range(4):
+        wire.publish("nameko-rpc", listener.routing_key, b"{}", correlation_id=f"c-{number}")
+        wait_until(lambda number=number: listener.unclaimed == number + 1)
+    assert strays_told_of(caplog) == [
+        f"{listener.queue_name}: replies dropped that nobody waits for, or not any more: 1 (1 until now), "
+        "the last for correlation_id 'c-0'"
+    ]
+    runner.stop()
+    assert strays_told_of(caplog)[1:] == [
+        f"{listener.queue_name}: replies dropped that nobody waits for, or not any more: 3 (4 until now)"
+    ]
+
+
+def test_stray_replies_are_told_of_with_the_next_sweep(
+    start: Start, caller: type, wire: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpcservice.amqp.replies.SWEEP_INTERVAL", 0.01)
+    listener = listener_of(start(caller))
+    for number in range(100):
+        wire.publish("nameko-rpc", listener.routing_key, b"{}", correlation_id=f"c-{number}")
+    wait_until(lambda: listener._told == 100)
+    assert sum(int(told.split(": ")[2].split()[0]) for told in strays_told_of(caplog)) == 100
+
+
+def strays_told_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "rpcservice.amqp.replies" and record.levelno == logging.WARNING
+    ]
 
 
 @pytest.mark.parametrize(
