@@ -16,7 +16,7 @@ import kombu
 from rpcservice.amqp.framesocket import socket_settings
 from rpcservice.amqp.kombuchannel import KombuChannel
 from rpcservice.amqp.kombuwire import KombuWire
-from rpcservice.amqp.link import LinkChannel
+from rpcservice.amqp.link import LinkChannel, has_quorum_queues
 from rpcservice.amqp.tls import check_login_method, tls_options
 from rpcservice.concurrency import Backend
 from rpcservice.config import hide_password
@@ -72,6 +72,7 @@ class ChannelLink:
         self.on_blocked: Callable[[str | None], None] | None = None
         name = hide_password(uri)
         self.failure: ConnectionLost | None = ConnectionLost(f"not connected to {name}; call connect() first")
+        self.has_quorum_queues = False
         self.publishing_lock = backend.lock()
         self._ssl = ssl
         self._login_method = login_method
@@ -99,6 +100,7 @@ class ChannelLink:
         self._publishing = self._open(confirm_publish=True)
         self.failure = None
         if self._publishing.is_amqp:
+            self.has_quorum_queues = has_quorum_queues(self._publishing.raw.server_properties)
             self._publishing.raw.on_blocked = partial(self.later, self._tell_blocked)
             self._publishing.raw.on_unblocked = partial(self.later, self._tell_blocked, None)
         self.backend.spawn(self._run)

@@ -21,7 +21,7 @@ from rpcservice.amqp import frames
 from rpcservice.amqp.framechannel import FrameChannel
 from rpcservice.amqp.frameparser import FrameParser
 from rpcservice.amqp.framesocket import READ_SIZE, SocketReader, Writer, make_writer, socket_settings
-from rpcservice.amqp.link import LinkChannel
+from rpcservice.amqp.link import LinkChannel, has_quorum_queues
 from rpcservice.amqp.tls import check_login_method, tls_options
 from rpcservice.amqp.tlssocket import shared
 from rpcservice.concurrency import Backend
@@ -97,6 +97,7 @@ class FrameLink:
         self._writer: Writer | None = None
         self.write: Callable[[bytes], object] = self._refuse
         """Leaves bytes for the writer."""
+        self.has_quorum_queues = False
         self._amqp: Any = None
         self._sock: Any = None
 
@@ -129,6 +130,7 @@ class FrameLink:
         self._sock = shared(transport.sock, self.backend)
         self._sock.settimeout(None)
         self.frame_max = int(self._amqp.frame_max)
+        self.has_quorum_queues = has_quorum_queues(self._amqp.server_properties)
         transport.write = self._write_view
         # py-amqp's frame writer has kept the old one: its frames would get between the halves of ours.
         self._amqp.frame_writer = frame_writer(self._amqp, transport)

@@ -4,6 +4,7 @@ Three implementations: ``FrameLink`` on an AMQP socket, ``ChannelLink`` on kombu
 the embedded broker. Everything above a Link is the same for all.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -258,6 +259,8 @@ class Link(Protocol):
     """Why it cannot be used; None while it can."""
     on_blocked: Callable[[str | None], None] | None
     """Called with the broker's reason when it stops reading from publishers, with None when it reads again."""
+    has_quorum_queues: bool
+    """Whether the broker has queues that give up no message before another queue has it; known once connected."""
 
     def connect(self) -> None:
         """Connect and log in.
@@ -278,3 +281,14 @@ class Link(Protocol):
     def let_go(self) -> None:
         """Close the sockets without a word, in a process that has them from its parent, which goes on using them."""
         ...
+
+
+def has_quorum_queues(server_properties: Mapping[str, Any]) -> bool:
+    """Say whether a broker has quorum queues that dead-letter at least once: RabbitMQ does, from 3.10 on.
+
+    Args:
+        server_properties: What it says of itself in ``connection.start`` (AMQP 0-9-1 section 1.4.2.1).
+    """
+    version = re.match(r"(\d+)\.(\d+)", str(server_properties.get("version")))
+    is_rabbitmq = server_properties.get("product") == "RabbitMQ"
+    return is_rabbitmq and version is not None and (int(version[1]), int(version[2])) >= (3, 10)

@@ -42,6 +42,7 @@ class MemoryLink:
         self.on_lost: Callable[[Exception], None] | None = None
         self.on_blocked: Callable[[str | None], None] | None = None
         self.failure: ConnectionLost | None = ConnectionLost(f"not connected to {uri}; call connect() first")
+        self.has_quorum_queues = False
         self.is_threaded = backend.name == "threads"
         self.broker = broker_at(parts.netloc.rpartition("@")[2])
         with self.broker.lock:

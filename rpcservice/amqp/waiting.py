@@ -42,7 +42,7 @@ class Wait(NamedTuple):
     Attributes:
         milliseconds: The time.
         exchange: Where the message goes then; the empty name is the default exchange.
-        is_quorum: The queue is on several nodes, and gives up no message before it is at its exchange.
+        is_quorum: The queue gives up no message before the next one has it, and is on several nodes of a cluster.
     """
 
     milliseconds: int
@@ -125,6 +125,7 @@ class WaitQueues(Resource):
         self._declarations = self.resources.get(Declarations, self.key)
         self._declared_on: LinkChannel | None = None
         self._declared: dict[Wait, float] = {}
+        self._is_quorum = self.config.queue_type == "quorum"
 
     def send(self, message: Message, delay: float, *, timeout: float | None = None, retries: int | None = None) -> None:
         """Send a message so that it reaches its exchange later; gives control back when the broker has it.
@@ -162,7 +163,7 @@ class WaitQueues(Resource):
         self._send(message, delay, self._sender.hand_over, monotonic() + self.config.publish_timeout)
 
     def _send(self, message: Message, delay: float, publish: Callable[[Message], None], deadline: float) -> None:
-        wait = Wait(rounded(delay), message.exchange, self.config.queue_type == "quorum")
+        wait = Wait(rounded(delay), message.exchange, self._chooses_quorum())
         # A mark of its own: two queues may have failed with the same message, of one id, at the same time.
         headers = {WAIT_HEADER: wait.queue, MARK: new_id()}
         waiting = Message(
@@ -178,6 +179,17 @@ class WaitQueues(Resource):
             self._declared.clear()
             self._ensure(wait, deadline)
             publish(waiting)
+
+    def _chooses_quorum(self) -> bool:
+        """Say whether wait queues are quorum queues: where the broker has them, whatever the queues of services are.
+
+        A classic queue forgets a message whose time has come before the next queue has it on disk, so that a broker
+        that is killed loses it.
+        """
+        link = self._declarations.connection.link
+        if link is not None and link.has_quorum_queues:
+            self._is_quorum = True
+        return self._is_quorum
 
     def _ensure(self, wait: Wait, deadline: float) -> None:
         """Have the queue declared, unless that was done a short while ago on this connection."""

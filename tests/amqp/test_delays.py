@@ -109,7 +109,7 @@ def test_what_waiting_adds_never_becomes_context_data(send: Send, wire: Any, bro
 def test_a_wait_queue_that_was_deleted_is_declared_again(send: Send, wire: Any, broker: str) -> None:
     send(lambda service: service.dispatch("placed", 1, delay=0.1))
     wait_until(lambda: len(Reminders.seen) == 1)
-    wire.channel.delete_queue(Wait(100, "orders.events").queue)
+    wire.channel.delete_queue(Wait(100, "orders.events", wire.link.has_quorum_queues).queue)
     send(lambda service: service.dispatch("placed", 2, delay=0.1))
     wait_until(lambda: len(Reminders.seen) == 2)
 
