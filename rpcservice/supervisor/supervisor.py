@@ -66,8 +66,7 @@ class Supervisor:
                 self._listeners.keep(())
                 # There are none left, unless it is an error that ends this.
                 for worker in self._workers:
-                    worker.end()
-                    worker.wait()
+                    worker.leave()
         return self._failure
 
     @property
@@ -90,12 +89,15 @@ class Supervisor:
     def _pause(self) -> float | None:
         """Give the seconds until something is due by itself."""
         times = [slot.restart_at for slot in self._slots if slot.successor is None]
-        times += [worker.kill_at for worker in self._workers]
+        times += [time for worker in self._workers for time in (worker.kill_at, worker.late_at)]
         due = min((time for time in times if time is not None), default=None)
         return None if due is None else max(0.0, due - monotonic())
 
     def _do_what_is_due(self, now: float) -> None:
         for worker in self._workers:
+            if worker.late_at is not None and worker.late_at <= now:
+                worker.late_at = None
+                _log.warning("%s (pid %d) is not up yet; what does its start wait for?", worker, worker.pid)
             if worker.kill_at is not None and worker.kill_at <= now:
                 _log.error("%s (pid %d) does not stop, and is killed", worker, worker.pid)
                 worker.end()
@@ -132,7 +134,7 @@ class Supervisor:
         elif kind == "failed":
             worker.failure = value
         elif kind == "ready":
-            worker.ready_at = monotonic()
+            worker.ready_at, worker.late_at = monotonic(), None
             worker.lines, worker.listeners = value["lines"], value["listeners"]
             _log.info("%s is up (pid %d)", worker, worker.pid)
             self._note_ready(worker)

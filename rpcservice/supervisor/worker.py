@@ -12,6 +12,8 @@ from typing import Any, Self
 from rpcservice.supervisor.channel import Channel, Failure
 from rpcservice.supervisor.handover import Handover
 
+LATE = 60.0
+"""Seconds after which a worker that is not up yet is told of."""
 LAST_RESORT = 3.0
 """Seconds after a kill in which a worker ends by itself; then the system ends it."""
 
@@ -23,6 +25,7 @@ class Worker:
         number: The number that it shares with those whose place it takes.
         generation: How many rolling restarts there had been when it started.
         ready_at: When its services were up, on the monotonic clock; None before.
+        late_at: When it is told that its services are not up yet; None once they are, or that was told.
         kill_at: When it is ended if it has not ended by itself; None for never.
         is_stopping: Whether it was told to stop.
         leads: Whether it was told to do what only one worker does.
@@ -37,6 +40,7 @@ class Worker:
         self.generation = generation
         self.channel = channel
         self.ready_at: float | None = None
+        self.late_at: float | None = monotonic() + LATE
         self.kill_at: float | None = None
         self.is_stopping = False
         self.leads = False
@@ -113,7 +117,7 @@ class Worker:
             seconds: After so many it is ended.
             others_serve_on: Whether other workers take what comes to its addresses.
         """
-        self.is_stopping = True
+        self.is_stopping, self.late_at = True, None
         self.kill_at = self.kill_at or monotonic() + seconds
         self.tell("stop", others_serve_on)
         if not self.is_ready:
@@ -122,7 +126,7 @@ class Worker:
 
     def kill(self) -> None:
         """Have it end without finishing anything."""
-        self.is_stopping = True
+        self.is_stopping, self.late_at = True, None
         self.kill_at = monotonic() + LAST_RESORT
         self.tell("kill")
         if not self.is_ready:
@@ -133,9 +137,9 @@ class Worker:
         self.kill_at = None
         self._process.kill()
 
-    def wait(self) -> None:
-        """Wait for the end of the process."""
-        self._process.wait()
+    def leave(self) -> None:
+        """Leave it to itself: it stops in order, as it hears of nobody any more."""
+        self.channel.close()
 
     @property
     def exit_code(self) -> int:

@@ -360,6 +360,35 @@ def test_closed_standard_streams_are_no_hindrance(folder: Path, environment: dic
         running.close()
 
 
+def test_a_worker_that_does_not_come_up_is_told_of(
+    folder: Path, environment: dict[str, str], rabbitmq_uri: str
+) -> None:
+    (folder / "slow.py").write_text("import threading\nthreading.Event().wait()\n")
+    program = "import rpcservice.supervisor.worker as worker; worker.LATE = 1; from rpcservice.cli import main; main()"
+    command = [sys.executable, "-c", program, "run", "slow.py", "--workers", "1", "--broker", rabbitmq_uri]
+    running = Running(command, cwd=folder, env=environment)
+    try:
+        line = running.wait_for("is not up yet; what does its start wait for?")
+        assert re.search(r"worker 1 \(pid \d+\)", line)
+    finally:
+        running.process.send_signal(signal.SIGTERM)
+        running.wait()
+        running.close()
+
+
+def test_workers_stop_in_order_when_the_supervisor_fails(
+    folder: Path, environment: dict[str, str], rabbitmq_uri: str
+) -> None:
+    """Here for nobody reads what it prints."""
+    command = [sys.executable, "-m", "rpcservice", "run", "team.py", "--workers", "2", "--broker", rabbitmq_uri, *HERE]
+    running = Running(["sh", "-c", '"$@" | true', "sh", *command], cwd=folder, env=environment)
+    try:
+        running.wait_for("Error: BrokenPipeError: ")
+        wait_until(lambda: sum("services have stopped" in line for line in running.err) == 2, "the end of both")
+    finally:
+        running.close()
+
+
 # A worker that dies
 
 

@@ -19,6 +19,18 @@ def log_lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+@pytest.mark.parametrize(("number", "worker"), [(None, "-"), ("2", "2")])
+def test_lines_carry_the_number_of_one_of_several_processes(
+    number: str | None, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RPCSERVICE_WORKER", raising=False)
+    if number is not None:
+        monkeypatch.setenv("RPCSERVICE_WORKER", number)
+    record = log.makeRecord("shop", logging.INFO, "shop.py", 1, "bought", (), None)
+    assert WorkerFilter().filter(record)
+    assert vars(record)["worker"] == worker
+
+
 def whose(record: logging.LogRecord) -> tuple[Any, Any, Any]:
     fields = vars(record)
     return fields["service"], fields["method"], fields["call_id"]
