@@ -11,8 +11,6 @@ from benchmarks.pages import fill, render_table
 COMMAND = "make bench-growth"
 """What the marks of a block say that it is written by."""
 WIDTH = 118
-QUIET = 0.2
-"""A machine on which other programs use fewer cores is quiet enough for rates and latencies to be compared."""
 
 
 def page_blocks(run: Run) -> dict[str, str]:
@@ -37,8 +35,10 @@ def describe_others(run: Run) -> str:
     """Say how much else the machine had to do."""
     if run.others is None:
         return "What else the machine did is not known."
-    verdict = "" if run.others < QUIET else "; rates and latencies of such a run say little"
-    return f"Other programs used {run.others:.2g} cores meanwhile{verdict}."
+    return (
+        f"Other programs used {run.others:.2g} cores meanwhile; {run.quiet_share} measurements had the machine to "
+        "themselves."
+    )
 
 
 def limits_table(run: Run) -> str:
@@ -49,14 +49,19 @@ def limits_table(run: Run) -> str:
             change = run.change(curve, limit.measure, limit.first, limit.last)
             where = f"{limit.measure.name}, from {limit.first:,} to {limit.last:,} {curve.axis}"
             rows.append([where, f"{limit.change:+.0%}", *_outcome(limit, change)])
-    return render_table(["", "limit", "measured", "of the rounds", ""], rows)
+    return render_table(["", "limit", "measured", "in the rounds", "rounds", ""], rows)
 
 
 def _outcome(limit: Limit, change: Change | None) -> list[str]:
     if change is None:
-        return ["not measured", "", ""]
+        return ["not measured", "", "", ""]
     extremes = f"{change.lowest:+.0%} to {change.highest:+.0%}"
-    return [f"{change.median:+.1%}", extremes, "kept" if limit.is_kept(change.median) else "**missed**"]
+    return [
+        f"{change.median:+.1%}",
+        extremes,
+        str(change.rounds),
+        "kept" if limit.is_kept(change.median) else "**missed**",
+    ]
 
 
 def slopes_table(run: Run) -> str:

@@ -160,10 +160,28 @@ def test_one_point_has_no_slope() -> None:
 
 
 def test_a_run_says_how_busy_the_machine_was_with_other_things() -> None:
-    quiet, busy = Run([row(1, others="0.05"), row(100, others="0.15")]), Run([row(1, others="1.5")])
-    assert describe_others(quiet) == "Other programs used 0.1 cores meanwhile."
-    assert "say little" in describe_others(busy)
+    run = Run([row(1, others="0.1"), row(100, others="1.5")])
+    expected = "Other programs used 0.8 cores meanwhile; 1 of 2 measurements had the machine to themselves."
+    assert describe_others(run) == expected
     assert "not known" in describe_others(Run([row(1)]))
+
+
+def test_rounds_on_a_busy_machine_do_not_count_beside_quiet_ones() -> None:
+    rows = [row(1), row(100, client_cpu="59e-06")]
+    rows += [row(1, 2, others="0.9"), row(100, 2, client_cpu="99e-06", others="1.1")]
+    change = Run(rows).change(SERVICES, CPU, 1, 100)
+    assert change is not None
+    assert (change.median, change.rounds) == (pytest.approx(0.1), 1)
+    assert Run(rows).median(SERVICES, 100, CPU) == pytest.approx(99)
+
+
+def test_rounds_on_a_busy_machine_count_where_there_are_no_others() -> None:
+    """Each point had a quiet round, but not the same one."""
+    rows = [row(1), row(100, client_cpu="68e-06", others="1")]
+    rows += [row(1, 2, others="1"), row(100, 2, client_cpu="68e-06")]
+    change = Run(rows).change(SERVICES, CPU, 1, 100)
+    assert change is not None
+    assert (change.median, change.rounds) == (pytest.approx(0.2), 2)
 
 
 # The file
