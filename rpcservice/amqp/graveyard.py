@@ -1,6 +1,7 @@
 """Graveyard: the dead letters on a broker, for people who look at them, send them back or throw them away."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from rpcservice.amqp.connection import NOT_FOUND, AmqpConnection, connection_key
@@ -58,18 +59,24 @@ class Graveyard(Resource):
         finally:
             channel.close()
 
-    def look(self, queue: str, is_meant: Choice) -> Iterator[Delivery]:
-        """Give the dead letters of a queue, the oldest first; they are back in their places when the iterator ends."""
-        with _Taken(self._channel(), name_of(queue)) as taken:
-            yield from filter(is_meant, taken)
+    def look(self, queue: str, is_meant: Choice, limit: int | None = None) -> Iterator[Delivery]:
+        """Give the dead letters of a queue, the oldest first; they are back in their places when the iterator ends.
 
-    def replay(self, queue: str, is_meant: Choice) -> Iterator[Outcome]:
-        """Send dead letters back to where they failed, one after the other.
+        Args:
+            queue: The queue.
+            is_meant: Which of them.
+            limit: How many at most; those behind the last one are not asked for. None is all.
+        """
+        with _Taken(self._channel(), name_of(queue)) as taken:
+            yield from islice(filter(is_meant, taken), limit)
+
+    def replay(self, queue: str, is_meant: Choice, limit: int | None = None) -> Iterator[Outcome]:
+        """Send dead letters back to where they failed, one after the other; the arguments are those of :meth:`look`.
 
         Each is published first, and taken out when the broker has it: what ends in between has come back and stays.
         """
         with _Taken(self._channel(), name_of(queue)) as taken:
-            for letter in filter(is_meant, taken):
+            for letter in islice(filter(is_meant, taken), limit):
                 message = revived(letter)
                 if message is None:
                     yield Outcome(letter, "it does not say where it came from; no dead letter of rpcservice's")
@@ -82,10 +89,10 @@ class Graveyard(Resource):
                 letter.ack()
                 yield Outcome(letter, None)
 
-    def purge(self, queue: str, is_meant: Choice) -> Iterator[Outcome]:
-        """Throw dead letters away, one after the other."""
+    def purge(self, queue: str, is_meant: Choice, limit: int | None = None) -> Iterator[Outcome]:
+        """Throw dead letters away, one after the other; the arguments are those of :meth:`look`."""
         with _Taken(self._channel(), name_of(queue)) as taken:
-            for letter in filter(is_meant, taken):
+            for letter in islice(filter(is_meant, taken), limit):
                 letter.ack()
                 yield Outcome(letter, None)
 

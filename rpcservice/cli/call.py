@@ -8,6 +8,7 @@ import click
 
 from rpcservice.cli.client import carry_out, client_options, client_settings, parse_json, set_up_logs
 from rpcservice.cli.common import Command, is_debug, make_runner
+from rpcservice.cli.escapes import printable_json
 from rpcservice.cli.patching import patch
 from rpcservice.errors import CommandError, IncorrectSignature, RemoteError
 
@@ -52,7 +53,7 @@ def call(
         raise click.ClickException(f"{method} raised {exc.exc_type}: {exc.value}") from exc
     except IncorrectSignature as exc:
         raise click.ClickException(f"{method}: {exc}") from exc
-    click.echo(json.dumps(result, ensure_ascii=False, default=_as_text))
+    click.echo(printable_json(json.dumps(result, ensure_ascii=False, default=_as_text)))
 
 
 def _as_text(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rpcservice.cli.escapes import printable
 from rpcservice.errors import CommandError, ConfigError, DeclarationError, MissingExtra, RpcServiceError
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Command(click.Command):
             raise
         except Exception as exc:
             if is_debug(ctx):
-                traceback.print_exception(exc.__cause__ or exc)
+                told = "".join(traceback.format_exception(exc.__cause__ or exc))
+                click.echo(printable(told, has_lines=True), err=True, nl=False)
             if isinstance(exc, click.ClickException):
                 raise
             raise _failure(exc, ctx) from exc

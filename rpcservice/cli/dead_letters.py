@@ -4,12 +4,14 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rpcservice.cli.client import with_broker_wait
 from rpcservice.cli.common import Command, config_options, read_settings
+from rpcservice.cli.escapes import printable
 from rpcservice.errors import CommandError
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 _MANAGEMENT_HELP = "RabbitMQ's management API, such as http://guest:guest@localhost:15672; it knows all queues."
 _MOST_SHOWN = 300
 """Characters of a body that are shown to people."""
+_PROGRESS_EVERY = 1.0
+"""Seconds."""
+_CLEAR_LINE = "\r\x1b[K"
 
 
 @click.group(name="dead-letters")
@@ -78,7 +83,7 @@ def list_(
             click.echo(json.dumps({"queue": name, "dead_letters": messages}))
         return
     for name, messages in counts:
-        click.echo(f"{'-' if messages is None else messages:>8}  {name}")
+        click.echo(f"{'-' if messages is None else messages:>8}  {printable(name)}")
     if not counts:
         click.echo("There is no queue with dead letters.")
 
@@ -101,11 +106,12 @@ def show(
     settings = _settings(config, define, broker)
 
     def look(graveyard: "Graveyard") -> None:
-        _check_known(graveyard, queue)
-        shown = 0
-        for letter in graveyard.look(queue, _choice(None if ids else limit or 10, ids)):
+        search, shown = Search(_check_known(graveyard, queue), ids), 0
+        for letter in graveyard.look(queue, search.is_meant, limit if ids else limit or 10):
+            search.hide_progress()
             click.echo(json.dumps(_described(letter)) if as_json else _told(letter, with_traceback))
             shown += 1
+        search.hide_progress()
         if not shown and not as_json:
             click.echo("There are none.")
 
@@ -126,7 +132,7 @@ def replay(
 ) -> None:
     """Send the dead letters of QUEUE back to where they failed; their attempts are counted anew."""
     settings = _settings(config, define, broker)
-    _deal_with(settings, queue, _choice(limit, ids), "replay", "sent back", as_json=as_json)
+    _deal_with(settings, queue, limit, ids, "replay", "sent back", as_json=as_json)
 
 
 @dead_letters.command(cls=Command)
@@ -147,7 +153,7 @@ def purge(
     settings = _settings(config, define, broker)
     if not yes:
         click.confirm(f"Throw dead letters of {queue} away for good?", abort=True, err=True)
-    _deal_with(settings, queue, _choice(limit, ids), "purge", "thrown away", as_json=as_json)
+    _deal_with(settings, queue, limit, ids, "purge", "thrown away", as_json=as_json)
 
 
 def _settings(config: str | None, define: Sequence[tuple[str, str]], broker: str | None) -> "Settings":
@@ -212,18 +218,35 @@ def _queues_of_broker(settings: "Settings", management: str) -> list[str]:
     return sorted(queue["name"].removesuffix(SUFFIX) for queue in queues if queue["name"].endswith(SUFFIX))
 
 
-def _choice(limit: int | None, ids: Sequence[str]) -> "Callable[[Delivery], bool]":
-    """Give what says of each dead letter, once, whether it is meant."""
-    chosen = 0
+class Search:
+    """Chooses dead letters, and says on a terminal how far it has come, where that takes long.
 
-    def is_meant(letter: "Delivery") -> bool:
-        nonlocal chosen
-        if (ids and letter.properties.get("message_id") not in ids) or (limit is not None and chosen >= limit):
-            return False
-        chosen += 1
-        return True
+    Args:
+        total: How many there are.
+        ids: Those of the letters that are meant; none is all.
+    """
 
-    return is_meant
+    def __init__(self, total: int, ids: Sequence[str]) -> None:
+        self._total = total
+        self._ids = frozenset(ids)
+        self._seen = 0
+        self._next_line = monotonic() + _PROGRESS_EVERY
+        self._is_shown = False
+
+    def is_meant(self, letter: "Delivery") -> bool:
+        """Say whether a letter is meant; called once for each."""
+        self._seen += 1
+        if monotonic() >= self._next_line and sys.stderr.isatty():
+            self._next_line = monotonic() + _PROGRESS_EVERY
+            self._is_shown = True
+            click.echo(f"\r{self._seen:,} of {self._total:,}", err=True, nl=False)
+        return not self._ids or letter.properties.get("message_id") in self._ids
+
+    def hide_progress(self) -> None:
+        """Leave the line to something else."""
+        if self._is_shown:
+            click.echo(_CLEAR_LINE, err=True, nl=False)
+            self._is_shown = False
 
 
 def _check_known(graveyard: "Graveyard", queue: str) -> int:
@@ -241,7 +264,8 @@ def _check_known(graveyard: "Graveyard", queue: str) -> int:
 def _deal_with(
     settings: "Settings",
     queue: str,
-    is_meant: "Callable[[Delivery], bool]",
+    limit: int | None,
+    ids: Sequence[str],
     action: str,
     done: str,
     *,
@@ -254,17 +278,18 @@ def _deal_with(
     """
 
     def work(graveyard: "Graveyard") -> "tuple[int, list[Outcome]]":
-        total = _check_known(graveyard, queue)
+        search = Search(_check_known(graveyard, queue), ids)
         finished, problems = 0, []
-        outcomes: Iterable[Outcome] = getattr(graveyard, action)(queue, is_meant)
-        with click.progressbar(outcomes, length=total, file=sys.stderr, label=action) as bar:
-            for outcome in bar:
-                finished += outcome.problem is None
-                if outcome.problem is not None:
-                    problems.append(outcome)
-                if as_json:
-                    identity = outcome.letter.properties.get("message_id")
-                    click.echo(json.dumps({"id": identity, "problem": outcome.problem}))
+        outcomes: Iterable[Outcome] = getattr(graveyard, action)(queue, search.is_meant, limit)
+        for outcome in outcomes:
+            finished += outcome.problem is None
+            if outcome.problem is not None:
+                problems.append(outcome)
+            if as_json:
+                search.hide_progress()
+                identity = outcome.letter.properties.get("message_id")
+                click.echo(json.dumps({"id": identity, "problem": outcome.problem}))
+        search.hide_progress()
         return finished, problems
 
     finished, problems = _on_broker(settings, work)
@@ -284,7 +309,7 @@ def _described(letter: "Delivery") -> dict[str, Any]:
     except UnicodeDecodeError:
         body, encoding = base64.b64encode(letter.body).decode(), "base64"
     attempts = headers.get(names.ATTEMPTS)
-    return {
+    known = {
         "id": letter.properties.get("message_id"),
         "queue": headers.get(names.QUEUE),
         "service": headers.get(names.SERVICE),
@@ -296,10 +321,20 @@ def _described(letter: "Delivery") -> dict[str, Any]:
         "exchange": headers.get(names.ORIGIN_EXCHANGE),
         "routing_key": headers.get(names.ORIGIN_KEY),
         "content_type": letter.properties.get("content_type"),
+    }
+    return {
+        **{name: _as_json(value) for name, value in known.items()},
         "headers": {name: str(value) for name, value in headers.items() if not name.startswith(names.OWN_PREFIX)},
         "body": body,
         "body_encoding": encoding,
     }
+
+
+def _as_json(value: Any) -> Any:
+    """Give a value of a header as JSON takes it: a letter may have headers of anybody's, in which anything may be."""
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return value if isinstance(value, str | int | None) else str(value)
 
 
 def _told(letter: "Delivery", with_traceback: bool) -> str:
@@ -314,5 +349,5 @@ def _told(letter: "Delivery", with_traceback: bool) -> str:
         f"  {known['exchange'] or '(default exchange)'} {known['routing_key']}: {shown}",
     ]
     if with_traceback and known["traceback"]:
-        lines += [f"    {line}" for line in known["traceback"].splitlines()]
-    return "\n".join(lines)
+        lines += [f"    {line}" for line in str(known["traceback"]).splitlines()]
+    return "\n".join(map(printable, lines))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rpcservice.cli.escapes import printable
 from rpcservice.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ _WORKER = ("service", "method", "call_id", "worker")
 class LineFormatter(logging.Formatter):
     """Lines to read; those of a worker name its call, and those of one of several processes its number.
 
+    Control characters are escaped, for much that is logged comes from others: routing keys, errors, paths.
+
     Args:
         number: The number of this process; None where it is the only one.
     """
@@ -31,7 +34,7 @@ class LineFormatter(logging.Formatter):
         """Give the line, and below it the traceback, if there is one."""
         call_id = getattr(record, "call_id", "-")
         record.call = "" if call_id == "-" else f"[{call_id}] "
-        return super().format(record)
+        return printable(super().format(record), has_lines=True)
 
 
 def json_formatter() -> logging.Formatter:

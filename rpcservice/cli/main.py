@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rpcservice import __version__
+from rpcservice.cli.escapes import printable
 
 _COMMANDS = ("run", "call", "emit", "dead-letters", "shell", "backdoor", "show-config", "test", "migrate")
 """Each in a module that is named as the command."""
@@ -65,7 +66,7 @@ class Program(click.Group):
 
 
 def _show(exc: click.ClickException) -> None:
-    click.echo(f"Error: {exc.format_message()}", err=True)
+    click.echo(f"Error: {printable(exc.format_message(), has_lines=True)}", err=True)
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
         click.echo(f"Try: {exc.ctx.command_path} --help", err=True)
 

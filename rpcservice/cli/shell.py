@@ -14,6 +14,7 @@ import click
 
 from rpcservice.cli.client import set_up_logs, with_broker_wait
 from rpcservice.cli.common import Command, config_options, is_debug, read_settings, stands_in_for_nameko
+from rpcservice.cli.escapes import printable
 from rpcservice.errors import CommandError, MissingExtra
 
 if TYPE_CHECKING:
@@ -137,7 +138,14 @@ def run_startup_file(names: Names, *, stops: bool) -> None:
             raise Failed from exc
 
 
-class _Script(InteractiveConsole):
+class _Console(InteractiveConsole):
+    """A console whose tracebacks do nothing to the terminal, for the errors of services are what strangers wrote."""
+
+    def write(self, data: str) -> None:
+        super().write(printable(data, has_lines=True))
+
+
+class _Script(_Console):
     """A console that ends at the first exception."""
 
     def runcode(self, code: CodeType) -> None:
@@ -205,7 +213,7 @@ def _plain() -> Callable[[Names, str], object]:
 def _interact(names: Names, banner: str) -> None:
     with suppress(ImportError):  # where there is no readline, lines are not edited
         _complete(import_module("readline"), names)
-    InteractiveConsole(names).interact(banner, exitmsg="")
+    _Console(names).interact(banner, exitmsg="")
 
 
 def _complete(readline: Any, names: Names) -> None:

@@ -28,6 +28,13 @@ class Echo:
         return [date(2026, 1, 2), Decimal("1.50")]
 
     @rpc
+    def attack(self, how):
+        text = "\\x1b]0;owned\\x07 \\x9b2J \\x7f"
+        if how == "return":
+            return text
+        raise ValueError(text)
+
+    @rpc
     def wait(self):
         print("waiting", flush=True)
         threading.Event().wait()
@@ -65,6 +72,23 @@ def test_the_result_is_one_line_of_readable_json(here: Cli) -> None:
 
 def test_dates_and_decimals_are_texts(here: Cli) -> None:
     assert here("call", "echo.odd", "--run", "echoing").stdout == '["2026-01-02", "1.50"]\n'
+
+
+def test_a_result_does_nothing_to_a_terminal_and_is_what_was_returned(here: Cli) -> None:
+    line = here("call", "echo.attack", '["return"]', "--run", "echoing").stdout
+    assert json.loads(line) == "\x1b]0;owned\x07 \x9b2J \x7f"
+    assert line.removesuffix("\n").isprintable()
+
+
+def test_an_error_does_nothing_to_a_terminal(here: Cli) -> None:
+    result = here("call", "echo.attack", '["raise"]', "--run", "echoing")
+    assert result.stderr == "Error: echo.attack raised ValueError: \\x1b]0;owned\\x07 \\x9b2J \\x7f\n"
+
+
+def test_nor_does_its_traceback(here: Cli) -> None:
+    text = here("call", "echo.attack", '["raise"]', "--run", "echoing", "--debug").stderr
+    assert "Traceback" in text
+    assert text.replace("\n", "").replace("\t", "").isprintable()
 
 
 def test_several_services_can_be_hosted(here: Cli) -> None:

@@ -160,3 +160,16 @@ def test_what_is_held_back_is_not_lost_when_there_is_an_error(caplog: pytest.Log
         log.warning("early")
         raise ConfigError("wrong")
     assert caplog.messages == ["early"]
+
+
+def test_lines_do_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A routing key or an error may be a stranger's."""
+    logs.set_up(Settings())
+    try:
+        raise ValueError("\x1b[2J")
+    except ValueError:
+        log.exception("message %s failed", "\x1b]0;owned\x07")
+    text = capsys.readouterr().err
+    assert "message \\x1b]0;owned\\x07 failed\n" in text
+    assert text.endswith("\nValueError: \\x1b[2J\n")
+    assert "\x1b" not in text

@@ -1,7 +1,8 @@
 """``rpcservice dead-letters`` as a user types it, against a real broker."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from waiting import wait_until
 from rpcservice import event_handler
 from rpcservice import rpc as rpc_method
 from rpcservice.amqp.connection import connection_key, make_link
+from rpcservice.amqp.link import Delivery, LinkChannel, Message
+from rpcservice.cli.dead_letters import Search
 from rpcservice.concurrency import green
 from rpcservice.config import make_settings
 
@@ -128,8 +131,8 @@ def test_show_tells_what_happened(broken: Any, run: Cli) -> None:
     assert len(lines) == 9
     assert "billing.bill after attempt 1  id " in lines[0]
     assert lines[1] == "  ConnectionError: no bank for 1"
-    assert lines[2] == '  orders.events placed: {"id": 1, "note": ""}'
-    assert lines[8].endswith("... (2,421 characters)")
+    assert lines[2].replace(" ", "") == 'orders.eventsplaced:{"id":1,"note":""}'
+    assert re.search(r"\.\.\. \([\d,]+ characters\)$", lines[8])
 
 
 def test_show_may_show_the_traceback(broken: Any, run: Cli) -> None:
@@ -152,6 +155,7 @@ def test_show_gives_all_that_is_known_as_json(broken: Any, run: Cli) -> None:
     assert letter.pop("traceback").endswith("ConnectionError: no bank for 1\n")
     assert letter.pop("failed_at").startswith("20")
     assert letter.pop("id")
+    assert json.loads(letter.pop("body")) == {"id": 1, "note": ""}
     assert "nameko.call_id_stack" in letter.pop("headers")
     assert letter == {
         "queue": QUEUE,
@@ -162,7 +166,6 @@ def test_show_gives_all_that_is_known_as_json(broken: Any, run: Cli) -> None:
         "exchange": "orders.events",
         "routing_key": "placed",
         "content_type": "application/json",
-        "body": '{"id": 1, "note": ""}',
         "body_encoding": "text",
     }
 
@@ -226,3 +229,91 @@ def test_a_queue_that_is_none_is_a_mistake_in_one_line(run: Cli, command: str) -
     assert result.returncode == 2
     assert "there is no queue 'no-such.dead'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def channel(broker_uri: str) -> Iterator[LinkChannel]:
+    """A channel of the test's own."""
+    settings = make_settings({"AMQP_URI": broker_uri})
+    link = make_link(connection_key(settings), broker_uri, settings, green())
+    link.connect()
+    yield link.channel()
+    link.close()
+
+
+def asked_for(channel: LinkChannel) -> list[bool]:
+    """Say of each dead letter, and take it, whether anybody has been given it before."""
+    letters = iter(lambda: channel.get(f"{QUEUE}.dead", no_ack=True), None)
+    return [letter.redelivered for letter in letters]
+
+
+def test_show_asks_for_no_more_than_it_shows(broken: Any, run: Cli, channel: LinkChannel) -> None:
+    assert len(lines_of(run("show", QUEUE, "--json", "--limit", "1"))) == 1
+    assert asked_for(channel) == [True, False, False]
+
+
+@pytest.mark.parametrize(("command", "more"), [("replay", ()), ("purge", ("--yes",))])
+def test_what_is_not_dealt_with_is_not_asked_for(
+    broken: Any, run: Cli, channel: LinkChannel, command: str, more: tuple[str, ...]
+) -> None:
+    Billing.bank_is_open = True
+    assert run(command, QUEUE, "--limit", "1", *more).stdout.endswith(": 1\n")
+    assert asked_for(channel) == [False, False]
+
+
+def test_with_an_id_all_are_looked_at_until_there_are_enough(broken: Any, run: Cli, channel: LinkChannel) -> None:
+    second = lines_of(run("show", QUEUE, "--json", "--limit", "2"))[1]["id"]
+    (letter,) = lines_of(run("show", QUEUE, "--json", "--limit", "1", "--id", second))
+    assert letter["id"] == second
+    assert asked_for(channel) == [True, True, False]
+
+
+def bury(channel: LinkChannel, body: bytes, **headers: Any) -> None:
+    """Put a dead letter beside the others, as anybody may."""
+    channel.declare_queue(f"{QUEUE}.dead")
+    channel.publish(Message("", f"{QUEUE}.dead", body, {"message_id": "\x1b[31mm-1", "headers": headers}))
+    wait_until(lambda: channel.declare_queue(f"{QUEUE}.dead", passive=True).messages)
+
+
+def test_show_does_nothing_to_a_terminal(run: Cli, channel: LinkChannel) -> None:
+    names = ("error", "traceback", "service", "method", "exchange", "routing-key", "failed-at", "queue")
+    bury(channel, b"\x1b[2J\nbody", **{f"rpcservice-{name}": f"{name}\x1b]0;owned\x07\r\nline" for name in names})
+    shown = run("show", QUEUE, "--traceback").stdout
+    assert shown.replace("\n", "").isprintable()
+    lines = shown.splitlines()
+    assert len(lines) == 5
+    assert lines[2].endswith("routing-key\\x1b]0;owned\\x07\\r\\nline: \\x1b[2J\\nbody")
+    assert lines[3:] == ["    traceback\\x1b]0;owned\\x07", "    line"]
+
+
+def test_json_is_what_was_written(run: Cli, channel: LinkChannel) -> None:
+    bury(channel, b"\x1b[2J", **{"rpcservice-error": "\x1b]0;owned\x07"})
+    (letter,) = lines_of(run("show", QUEUE, "--json"))
+    assert (letter["body"], letter["error"], letter["id"]) == ("\x1b[2J", "\x1b]0;owned\x07", "\x1b[31mm-1")
+
+
+def test_a_header_that_is_no_text_is_shown_as_one(run: Cli, channel: LinkChannel) -> None:
+    bury(channel, b"1", **{"rpcservice-error": b"\xff no text", "rpcservice-service": {"name": [1]}})
+    (letter,) = lines_of(run("show", QUEUE, "--json"))
+    assert (letter["error"], letter["service"]) == ("\\xff no text", "{'name': [1]}")
+
+
+def test_list_does_nothing_to_a_terminal(run: Cli) -> None:
+    assert run("list", "no\x1b[2J").stdout == "       -  no\\x1b[2J\n"
+
+
+def test_a_long_search_says_on_a_terminal_how_far_it_has_come(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("rpcservice.cli.dead_letters.monotonic", lambda: now)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    search, letter = Search(1500, ["m-2"]), Delivery(None, "", 1, False, "", "", b"", {"message_id": "m-1"})  # type: ignore[arg-type]  # it is only looked at
+    assert not search.is_meant(letter)
+    assert capsys.readouterr().err == ""
+    now = 1.5
+    assert not search.is_meant(letter)
+    assert capsys.readouterr().err == "\r2 of 1,500"
+    search.hide_progress()
+    search.hide_progress()
+    assert capsys.readouterr().err == "\r\x1b[K"

@@ -28,6 +28,16 @@ class Listener:
     def hear(self, payload):
         print("heard", payload, flush=True)
 """
+RUDE = """
+from rpcservice import rpc
+
+class Rude:
+    name = "rude"
+
+    @rpc
+    def attack(self):
+        raise ValueError("\\x1b]0;owned\\x07")
+"""
 
 
 @pytest.fixture
@@ -69,6 +79,16 @@ def test_the_first_exception_ends_a_script(line: str, text: str, cli: Cli, servi
     result = cli("shell", "--broker", rabbitmq_uri, input="\n".join(lines))
     assert (result.returncode, result.stdout) == (1, "before\n")
     assert text in result.stderr
+
+
+def test_an_error_of_a_service_does_nothing_to_a_terminal(
+    cli: Cli, start: Callable[..., Running], folder: Path, rabbitmq_uri: str
+) -> None:
+    (folder / "rude.py").write_text(RUDE)
+    start("run", "rude.py", "--broker", rabbitmq_uri).wait_for("Ctrl-C stops.")
+    result = cli("shell", "--broker", rabbitmq_uri, input="n.rpc.rude.attack()\n")
+    assert result.stderr.endswith("RemoteError: ValueError \\x1b]0;owned\\x07\n")
+    assert "\x1b" not in result.stderr
 
 
 def test_a_script_ends_with_the_code_that_it_exits_with(cli: Cli, rabbitmq_uri: str) -> None:
