@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.peers import ROOT, Peer
+from benchmarks.peers import OURS, ROOT, Peer
 
 
 class EnvironmentMissing(Exception):
@@ -20,13 +20,15 @@ def prepare(peer: Peer) -> None:
     Raises:
         EnvironmentMissing: The Python that it needs is missing, or a package could not be installed.
     """
-    if not peer.requirements:
+    if peer.is_ours:
         # As pip compiles what it installs: else it is done at each start, where Python is told to keep no bytecode.
-        compileall.compile_dir(ROOT / "rpcservice", quiet=1)
+        compileall.compile_dir(ROOT / OURS, quiet=1)
+    if not peer.requirements:
         return
     python = peer.interpreter()
     stamp = python.parent.parent / "requirements.json"
-    wanted = json.dumps(peer.requirements)
+    # What rpcservice itself requires is in its setup.cfg.
+    wanted = json.dumps([*peer.requirements, (ROOT / "setup.cfg").read_text() if peer.is_ours else ""])
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return
     folder = python.parent.parent

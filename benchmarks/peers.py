@@ -11,6 +11,7 @@ from benchmarks.catalogue import Scenario
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+OURS = "rpcservice"
 MAX_WORKERS = 50
 """Workers a service, and so its prefetch: the same for all, enough for every call in flight."""
 
@@ -30,10 +31,10 @@ class Peer:
     """A framework to measure.
 
     Args:
-        name: Its name, and the stem of its files in ``services`` and ``clients``.
+        name: Its name.
         package: The distribution whose version it is known by.
-        requirements: What to install in an environment of its own; nothing for rpcservice and the libraries
-            below it, which are here already.
+        requirements: What to install in an environment of its own; nothing for the libraries below rpcservice, which
+            are here already.
         python: The version of Python that it needs, or "" for the one that runs the benchmark.
         libraries: Further distributions whose versions matter.
         label: What tables call it; its name where nothing else is said.
@@ -41,6 +42,7 @@ class Peer:
         is_floor: Whether it is no framework, but the bare library below them: the bound to come near to.
         is_script: Whether its service is a program of its own, for there is no command that runs services.
         web_role: The role of the service that answers HTTP.
+        program: The stem of its files where that is not its name.
     """
 
     name: str
@@ -53,6 +55,17 @@ class Peer:
     is_floor: bool = False
     is_script: bool = False
     web_role: str = "main"
+    program: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The stem of its files in ``services`` and ``clients``."""
+        return self.program or self.name
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is rpcservice, however it is installed."""
+        return self.package == OURS
 
     @property
     def title(self) -> str:
@@ -101,8 +114,8 @@ class Peer:
         if self.is_script:
             env = {"BENCH_AMQP_URI": uri, "BENCH_MAX_WORKERS": str(MAX_WORKERS), "BENCH_WEB_PORT": str(web_port)}
             return [str(self.interpreter()), str(HERE / "services" / f"{self.name}_service.py")], env
-        stem, _, workers = role.partition("-")
-        module = f"{self.name}_{'service' if stem in ('main', 'http') else stem}"
+        kind, _, workers = role.partition("-")
+        module = f"{self.stem}_{'service' if kind in ('main', 'http') else kind}"
         config = folder / f"{module}.yaml"
         # JSON is YAML too.
         config.write_text(
@@ -110,13 +123,13 @@ class Peer:
                 {"AMQP_URI": uri, "WEB_SERVER_ADDRESS": f"127.0.0.1:{web_port}", "max_workers": MAX_WORKERS},
             )
         )
-        run = [str(self.interpreter().parent / "nameko")] if self.requirements else [sys.executable, "-m", self.name]
         options = ["--workers", workers] if workers else []
-        return [*run, "run", *options, "--config", str(config), module], {}
+        command = [str(self.interpreter().parent / self.stem), "run", *options, "--config", str(config), module]
+        return command, {"BENCH_SERVICE": self.service}
 
     def client_command(self, script: str, plan: Mapping[str, Any]) -> list[str]:
         """Give the command that runs one of its clients with a plan."""
-        return [str(self.interpreter()), str(HERE / "clients" / f"{self.name}_{script}.py"), json.dumps(plan)]
+        return [str(self.interpreter()), str(HERE / "clients" / f"{self.stem}_{script}.py"), json.dumps(plan)]
 
     def request(self, service: str, method: str, argument: str) -> Request:
         """Give a call in the peer's form; its reply holds the answer as text."""
@@ -140,7 +153,21 @@ class Peer:
 _RPC_AND_EVENTS = ("rpc-sequential", "rpc-50", "rpc-50-10kb", "events-handled")
 
 PEERS: tuple[Peer, ...] = (
-    Peer("rpcservice", "rpcservice", libraries=("kombu", "amqp", "eventlet", "greenlet", "werkzeug")),
+    Peer(
+        OURS,
+        OURS,
+        requirements=("--editable", "."),
+        libraries=("kombu", "amqp", "eventlet", "greenlet", "werkzeug"),
+    ),
+    Peer(
+        "rpcservice-fast",
+        OURS,
+        requirements=("--editable", ".[fast]"),
+        libraries=("orjson", "msgspec"),
+        label="rpcservice[fast]",
+        scenarios=("rpc-50", "rpc-50-10kb"),
+        program=OURS,
+    ),
     Peer(
         "nameko",
         "nameko",

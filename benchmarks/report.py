@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.catalogue import Scenario
-from benchmarks.peers import title_of
-from benchmarks.targets import OURS, TARGETS, Limit, Medians, Target, peers_by_column
+from benchmarks.peers import OURS, title_of
+from benchmarks.targets import TARGETS, Limit, Medians, Target, peers_by_column
 
 MISSED = "MISSED"
 CSV_FIELDS = (

@@ -17,12 +17,11 @@ if __name__ == "__main__":
 from benchmarks.catalogue import SCENARIOS, Scenario, choose_scenarios
 from benchmarks.environments import EnvironmentMissing, prepare, versions
 from benchmarks.measure import Bench, ToolMissing, measure
-from benchmarks.peers import PEERS, ROOT, Peer, choose_peers
+from benchmarks.peers import OURS, PEERS, ROOT, Peer, choose_peers
 from benchmarks.probe import Probe
 from benchmarks.processes import ChildFailed
 from benchmarks.report import CSV_FIELDS, Results, append_csv, csv_rows, render_table, render_targets
 from benchmarks.summary import PAGE, RESULTS, ROUNDS, write_summary
-from benchmarks.targets import OURS
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import measure  # noqa: E402
 from benchmarks.catalogue import SCENARIOS, choose_scenarios  # noqa: E402
 from benchmarks.measure import Bench  # noqa: E402
-from benchmarks.peers import PEERS, Peer, choose_peers  # noqa: E402
+from benchmarks.peers import OURS, PEERS, Peer  # noqa: E402
 from benchmarks.probe import Probe, ProbeFailed  # noqa: E402
 
-HERE = [peer for peer in PEERS if not peer.requirements]
+# rpcservice's own in the environment of the tests, beside the libraries that are here already.
+HERE = [replace(peer, requirements=()) for peer in PEERS if not peer.requirements or peer.name == OURS]
 # Start and stop of many services and the web server have claims of their own; wrk may be missing.
 SHORT = [scenario for scenario in SCENARIOS if scenario.name not in ("startup", "many-services", "http")]
 
@@ -42,7 +44,7 @@ def test_a_peer_gives_every_figure_of_its_scenarios(bench: Bench, peer: Peer) ->
 @pytest.mark.parametrize("name", ["rpcservice", "wsgi"])
 @pytest.mark.broker
 def test_who_answers_http_greets(bench: Bench, name: str) -> None:
-    (peer,) = choose_peers([name])
+    (peer,) = [peer for peer in HERE if peer.name == name]
     service = bench.service(peer, "http")
     measure.wait_for_greeting(f"http://127.0.0.1:{service.web_port}/hello/world", 20, service.child)
     assert service.child.is_running
@@ -50,7 +52,7 @@ def test_who_answers_http_greets(bench: Bench, name: str) -> None:
 
 @pytest.mark.broker
 def test_an_idle_service_is_looked_at_after_its_first_answer(bench: Bench) -> None:
-    (scenario,), (peer,) = choose_scenarios(["startup"]), choose_peers(["rpcservice"])
+    (scenario,), peer = choose_scenarios(["startup"]), HERE[0]
     figures = measure.measure(bench, scenario, peer)
     assert figures["start"] > 0
     assert figures["RSS"] > 10

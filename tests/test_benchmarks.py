@@ -151,6 +151,7 @@ def test_every_scenario_has_a_way_to_measure_it() -> None:
 def test_peers_are_frameworks_first_and_then_the_floor() -> None:
     assert [(peer.name, peer.is_floor) for peer in PEERS] == [
         ("rpcservice", False),
+        ("rpcservice-fast", False),
         ("nameko", False),
         ("faststream", False),
         ("aiopika", False),
@@ -162,11 +163,11 @@ def test_peers_are_frameworks_first_and_then_the_floor() -> None:
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
 def test_every_peer_has_the_programs_of_its_scenarios(peer: Peer) -> None:
     folder = ROOT / "benchmarks"
-    expected = {f"services/{peer.name}_service.py"}
+    expected = {f"services/{peer.stem}_service.py"}
     for scenario in SCENARIOS:
         if peer.takes_part_in(scenario):
-            expected |= {f"clients/{peer.name}_{scenario.script}.py"} if scenario.task else set()
-            expected |= {f"services/{peer.name}_many.py"} if scenario.name == "many-services" else set()
+            expected |= {f"clients/{peer.stem}_{scenario.script}.py"} if scenario.task else set()
+            expected |= {f"services/{peer.stem}_many.py"} if scenario.name == "many-services" else set()
     assert [name for name in expected if not (folder / name).is_file()] == []
 
 
@@ -177,7 +178,7 @@ def test_every_scenario_that_a_peer_names_exists() -> None:
 @pytest.mark.parametrize(
     ("scenario", "peers"),
     [
-        ("rpc-50", ["rpcservice", "nameko", "faststream", "aiopika", "pyamqp"]),
+        ("rpc-50", ["rpcservice", "rpcservice-fast", "nameko", "faststream", "aiopika", "pyamqp"]),
         ("events-handled", ["rpcservice", "nameko", "faststream", "aiopika", "pyamqp"]),
         ("publish-50", ["rpcservice", "nameko", "faststream", "aiopika"]),
         ("http", ["rpcservice", "nameko", "faststream", "wsgi"]),
@@ -206,7 +207,7 @@ def test_a_wrong_name_is_a_usage_error_that_lists_the_right_ones(
 ) -> None:
     assert run.main([option]) == 2
     error = capsys.readouterr().err
-    assert "rpcservice, nameko, faststream" in error or "rpc-sequential, rpc-50" in error
+    assert "rpcservice, rpcservice-fast, nameko" in error or "rpc-sequential, rpc-50" in error
 
 
 @pytest.mark.parametrize(("p99", "milliseconds"), [("4.12ms", 4.12), ("950.00us", 0.95), ("1.20s", 1200)])

@@ -1,5 +1,7 @@
 """rpcservice's service, run with ``rpcservice run``."""
 
+import os
+
 from counting import EventCount
 
 from rpcservice import event_handler, http, rpc
@@ -8,7 +10,7 @@ _count = EventCount()
 
 
 class Bench:
-    name = "bench_rpcservice"
+    name = os.environ.get("BENCH_SERVICE", "bench_rpcservice")
 
     @rpc
     def hello(self, name):
