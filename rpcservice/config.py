@@ -166,7 +166,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "idempotency_store",
         optional(STORE),
-        "Where outcomes of idempotent calls are kept: sqlite:///path, postgresql+psycopg2://..., redis://..., memory:.",
+        "Where outcomes of idempotent calls are kept: sqlite:///path, postgresql+psycopg2://..., redis://..., memory://.",
     ),
     Key("idempotency_ttl", seconds(), "How long these outcomes are kept."),
     Key(

@@ -99,7 +99,9 @@ def _check_address(value: Any) -> str:
 
 
 def _check_store(value: Any) -> str:
-    is_store = isinstance(value, str) and re.match(r"(sqlite|postgresql|redis|rediss|unix)(\+\w+)?://|memory:\Z", value)
+    is_store = isinstance(value, str) and re.match(
+        r"(sqlite|postgresql|redis|rediss|unix)(\+\w+)?://|memory:(//)?\Z", value
+    )
     _require(bool(is_store), value)
     return str(value)
 
@@ -132,7 +134,7 @@ URI = Kind("a broker's URI such as amqp://user:password@host:5672/vhost or memor
 ADDRESS = Kind("host:port or port, the port from 0 to 65535; an IPv6 host in brackets: [::1]:8000", _check_address)
 _OF_A_SERIALIZER = frozenset(("encoder", "decoder", "content_type", "content_encoding"))
 STORE = Kind(
-    "sqlite:///path, postgresql+psycopg2://user:password@host/database, redis://host:6379/0 or memory:", _check_store
+    "sqlite:///path, postgresql+psycopg2://user:password@host/database, redis://host:6379/0 or memory://", _check_store
 )
 DATABASES = Kind(
     "a mapping from names to URLs of SQLAlchemy, such as postgresql+psycopg2://user:password@host/database",

@@ -8,7 +8,8 @@ from typing import Any
 from rpcservice.core.idempotency import Holding, IdempotencyStore, State
 from rpcservice.core.resource import Resources
 
-MEMORY = "memory:"
+MEMORY = ("memory://", "memory:")
+"""The first may stand in YAML without quotes."""
 
 
 def open_store(url: str, resources: Resources) -> IdempotencyStore:
@@ -22,7 +23,7 @@ def open_store(url: str, resources: Resources) -> IdempotencyStore:
         MissingExtra: It needs a package that is not installed.
         ConfigError: There is no such database.
     """
-    if url == MEMORY:
+    if url in MEMORY:
         return MemoryStore()
     scheme = url.partition("://")[0]
     if scheme in ("redis", "rediss", "unix"):

@@ -41,6 +41,7 @@ for service in (WithDatabase, Idempotent):
         ("redis://localhost/0", "redis", ["works", 'pip install "rpcservice[redis]"']),
         ("postgresql+psycopg2://db/shop", "psycopg2", ["works", "needs the package psycopg2"]),
         ("memory:", "redis", ["works", "works"]),
+        ("memory://", "redis", ["works", "works"]),
     ],
 )
 def test_a_missing_package_is_named(store: str, missing: str, said: list[str]) -> None:
