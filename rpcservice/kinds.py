@@ -98,6 +98,9 @@ def _check_address(value: Any) -> str:
     return str(value)
 
 
+_STORE = re.compile(r"(sqlite|postgresql|redis|rediss|unix)(\+\w+)?://|memory:(//)?\Z")
+
+
 def _check_store(value: Any) -> str:
     is_store = isinstance(value, str) and re.match(
         r"(sqlite|postgresql|redis|rediss|unix)(\+\w+)?://|memory:(//)?\Z", value
