@@ -50,6 +50,7 @@ _HOMES = {
         "MethodNotFound",
         "MissingExtra",
         "MissingKey",
+        "NameTooLong",
         "OffloadError",
         "OffloadFull",
         "PublishError",
@@ -142,6 +143,7 @@ if TYPE_CHECKING:
     from rpcservice.errors import MethodNotFound as MethodNotFound
     from rpcservice.errors import MissingExtra as MissingExtra
     from rpcservice.errors import MissingKey as MissingKey
+    from rpcservice.errors import NameTooLong as NameTooLong
     from rpcservice.errors import OffloadError as OffloadError
     from rpcservice.errors import OffloadFull as OffloadFull
     from rpcservice.errors import PublishError as PublishError

@@ -24,6 +24,7 @@
     │       ├── PublishTimeout          no confirm in time; the outcome is unknown
     │       ├── PublishRejected         the broker refused the message
     │       ├── MessageTooLarge         not sent: a part is over its limit
+    │       │   └── NameTooLong         not asked for: a name of over 255 bytes
     │       └── UndeliverableMessage    a mandatory message that no queue took
     ├── UnserializableValueError        a value that the serializer cannot encode
     ├── WebSocketRefused                on_connect turns a websocket away, with a close code
@@ -163,6 +164,12 @@ class ConnectionLost(BrokerError, ConnectionError):
         self.maybe_executed = maybe_executed
 
 
+_KEEP_ARGUMENTS = (
+    "; a queue keeps what it was made with: go back to that (is queue_type, or delivery_limit, another one than "
+    "before?), or delete the queue when it is empty"
+)
+
+
 class ChannelClosed(BrokerError):
     """Raised when the broker closed a channel because of what was asked on it (AMQP 0-9-1 section 1.5.2.5).
 
@@ -172,7 +179,8 @@ class ChannelClosed(BrokerError):
     """
 
     def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"the broker closed the channel: {code} {text}")
+        is_other_queue = code == 406 and "inequivalent arg" in text and " for queue " in text
+        super().__init__(f"the broker closed the channel: {code} {text}{_KEEP_ARGUMENTS if is_other_queue else ''}")
         self.code = code
         self.text = text
 
@@ -215,6 +223,13 @@ class MessageTooLarge(PublishError):
 
     def __str__(self) -> str:
         return f"the message's {self.part} has {self.size} bytes, at most {self.limit} are allowed; {self.mend}"
+
+
+class NameTooLong(MessageTooLarge):
+    """Raised before the broker is asked when a queue, an exchange or a routing key has a name that is too long."""
+
+    def __str__(self) -> str:
+        return f"the {self.part} has {self.size} bytes, at most {self.limit} are allowed; {self.mend}"
 
 
 class UndeliverableMessage(PublishError):

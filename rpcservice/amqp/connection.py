@@ -15,7 +15,7 @@ from rpcservice.amqp.tls import warn_when_unverified
 from rpcservice.concurrency import Backend, Task
 from rpcservice.config import Settings, hide_password
 from rpcservice.core.resource import Resource
-from rpcservice.errors import BrokerUnavailable, ChannelClosed, ConfigError, ConnectionLost
+from rpcservice.errors import BrokerUnavailable, ChannelClosed, ConfigError, ConnectionLost, NameTooLong
 from rpcservice.kinds import URI
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -192,7 +192,7 @@ class AmqpConnection(Resource):
                 self._bring_up()
             except Exception as exc:
                 # Whatever it is: a connection that silently gave up would leave every service waiting.
-                if not isinstance(exc, ConnectionLost | ChannelClosed | ConfigError):
+                if not isinstance(exc, ConnectionLost | ChannelClosed | ConfigError | NameTooLong):
                     _log.exception("connecting to the broker at %s failed unexpectedly", name)
                 if self._gives_up(exc):
                     return

@@ -8,7 +8,7 @@ from amqp.exceptions import AMQPError
 
 from rpcservice.amqp import frames
 from rpcservice.amqp.link import Delivery, Message, QueueInfo, Returned
-from rpcservice.amqp.properties import decode_properties, encode_properties
+from rpcservice.amqp.properties import check_names, decode_properties, encode_properties
 from rpcservice.core.context import new_id
 from rpcservice.errors import BrokerError, ChannelClosed, ConnectionLost
 
@@ -157,10 +157,12 @@ class FrameChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         """Make an exchange, or check that an equal one exists."""
+        check_names(exchange=name)
         self._call(self.amqp.exchange_declare, name, type, passive, durable, auto_delete, arguments=arguments)
 
     def delete_exchange(self, name: str) -> None:
         """Delete an exchange with its bindings."""
+        check_names(exchange=name)
         self._call(self.amqp.exchange_delete, name)
 
     def declare_queue(
@@ -174,6 +176,7 @@ class FrameChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> QueueInfo:
         """Make a queue, or check that an equal one exists; an empty name lets the broker choose."""
+        check_names(name)
         declared = self._call(
             self.amqp.queue_declare, name, passive, durable, exclusive, auto_delete, arguments=arguments
         )
@@ -181,28 +184,34 @@ class FrameChannel:
 
     def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue; gives the number of messages that went with it."""
+        check_names(name)
         return int(self._call(self.amqp.queue_delete, name, if_unused, if_empty) or 0)
 
     def purge_queue(self, name: str) -> int:
         """Drop the messages of a queue that nobody holds; gives their number."""
+        check_names(name)
         return int(self._call(self.amqp.queue_purge, name) or 0)
 
     def bind_queue(
         self, queue: str, exchange: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
     ) -> None:
         """Let messages of an exchange reach a queue."""
+        check_names(queue, exchange, routing_key)
         self._call(self.amqp.queue_bind, queue, exchange, routing_key, arguments=arguments)
 
     def unbind_queue(
         self, queue: str, exchange: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
     ) -> None:
         """Undo :meth:`bind_queue`."""
+        check_names(queue, exchange, routing_key)
         self._call(self.amqp.queue_unbind, queue, exchange, routing_key, arguments=arguments)
 
     def bind_exchange(
         self, destination: str, source: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
     ) -> None:
         """Let messages of one exchange reach another."""
+        check_names(exchange=destination, routing_key=routing_key)
+        check_names(exchange=source)
         self._call(self.amqp.exchange_bind, destination, source, routing_key, arguments=arguments)
 
     def qos(self, prefetch_count: int) -> None:
@@ -221,6 +230,7 @@ class FrameChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> str:
         """Have messages of a queue handed to ``on_message``; gives the consumer tag."""
+        check_names(queue)
         # A tag of our own, known before the first delivery, which may come in one packet with the broker's answer.
         tag = consumer_tag or f"ctag-{new_id()}"
         self._callbacks[tag] = on_message
@@ -249,6 +259,7 @@ class FrameChannel:
 
     def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
         """Take one message of a queue, or None when it is empty."""
+        check_names(queue)
         message: Delivery | None = self._call(self._get, queue, no_ack)
         return message
 

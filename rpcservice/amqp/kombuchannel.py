@@ -9,6 +9,7 @@ import amqp
 
 from rpcservice.amqp.link import Delivery, Message, Properties, QueueInfo, Returned
 from rpcservice.amqp.memory_message import snapshot
+from rpcservice.amqp.properties import check_names
 from rpcservice.core.context import new_id
 from rpcservice.errors import ChannelClosed
 
@@ -138,6 +139,7 @@ class KombuChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         """Make an exchange, or check that an equal one exists."""
+        check_names(exchange=name)
         options = {"type": type, "durable": durable, "auto_delete": auto_delete, "passive": passive}
         options["arguments"] = dict(arguments or {})
         self._ask(self._consuming.exchange_declare, exchange=name, **options)
@@ -148,6 +150,7 @@ class KombuChannel:
 
     def delete_exchange(self, name: str) -> None:
         """Delete an exchange with its bindings."""
+        check_names(exchange=name)
         self._ask(self._consuming.exchange_delete, name)
 
     def declare_queue(
@@ -161,6 +164,7 @@ class KombuChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> QueueInfo:
         """Make a queue, or check that an equal one exists; an empty name lets the broker choose."""
+        check_names(name)
         declared = self._ask(
             self._consuming.queue_declare,
             queue=name,
@@ -174,28 +178,34 @@ class KombuChannel:
 
     def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue; gives the number of messages that went with it."""
+        check_names(name)
         return int(self._ask(self._consuming.queue_delete, name, if_unused=if_unused, if_empty=if_empty) or 0)
 
     def purge_queue(self, name: str) -> int:
         """Drop the messages of a queue that nobody holds; gives their number."""
+        check_names(name)
         return int(self._ask(self._consuming.queue_purge, name) or 0)
 
     def bind_queue(
         self, queue: str, exchange: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
     ) -> None:
         """Let messages of an exchange reach a queue."""
+        check_names(queue, exchange, routing_key)
         self._ask(self._consuming.queue_bind, queue, exchange, routing_key, arguments=dict(arguments or {}))
 
     def unbind_queue(
         self, queue: str, exchange: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
     ) -> None:
         """Undo :meth:`bind_queue`."""
+        check_names(queue, exchange, routing_key)
         self._ask(self._consuming.queue_unbind, queue, exchange, routing_key, arguments=dict(arguments or {}))
 
     def bind_exchange(
         self, destination: str, source: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
     ) -> None:
         """Let messages of one exchange reach another."""
+        check_names(exchange=destination, routing_key=routing_key)
+        check_names(exchange=source)
         self._ask(self._consuming.exchange_bind, destination, source, routing_key, arguments=dict(arguments or {}))
 
     # Consuming
@@ -216,6 +226,7 @@ class KombuChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> str:
         """Have messages of a queue handed to ``on_message``; gives the consumer tag."""
+        check_names(queue)
         tag = consumer_tag or f"ctag-{new_id()}"
         self._ask(
             self._consuming.basic_consume,
@@ -272,6 +283,7 @@ class KombuChannel:
 
     def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
         """Take one message of a queue, or None when it is empty."""
+        check_names(queue)
         delivery: Delivery | None = self._ask(self._do_get, queue, no_ack)
         return delivery
 

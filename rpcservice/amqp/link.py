@@ -126,7 +126,7 @@ class LinkChannel(Protocol):
     but not from its callbacks, which must never wait.
 
     Raises, from every synchronous method: ChannelClosed where the broker refuses, ConnectionLost where the
-    connection breaks.
+    connection breaks, and NameTooLong, without asking the broker, where a name has more than 255 bytes.
     """
 
     on_confirm: Callable[[int, bool, bool], None] | None

@@ -8,6 +8,7 @@ from rpcservice.amqp.link import Delivery, Message, QueueInfo, Returned
 from rpcservice.amqp.memory_consumer import Consumer, Waiting
 from rpcservice.amqp.memory_message import Stored, copy_properties, snapshot
 from rpcservice.amqp.memory_queue import Queue
+from rpcservice.amqp.properties import check_names
 from rpcservice.core.context import new_id
 from rpcservice.errors import ChannelClosed, ConnectionLost
 
@@ -192,10 +193,12 @@ class MemoryChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         """Make an exchange, or check that an equal one exists."""
+        check_names(exchange=name)
         self._ask(self._vhost.declare_exchange, name, type, durable, auto_delete, passive, arguments or {})
 
     def delete_exchange(self, name: str) -> None:
         """Delete an exchange with its bindings."""
+        check_names(exchange=name)
         self._ask(self._vhost.delete_exchange, name)
 
     def declare_queue(
@@ -209,33 +212,40 @@ class MemoryChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> QueueInfo:
         """Make a queue, or check that an equal one exists; an empty name lets the broker choose."""
+        check_names(name)
         declare = self._vhost.declare_queue
         return self._ask(declare, name, durable, exclusive, auto_delete, passive, arguments or {}, self._link)
 
     def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue; gives the number of messages that went with it."""
+        check_names(name)
         return self._ask(self._vhost.delete_queue, name, if_unused, if_empty, self._link)
 
     def purge_queue(self, name: str) -> int:
         """Drop the messages of a queue that nobody holds; gives their number."""
+        check_names(name)
         return self._ask(lambda: self._vhost.queue(name, self._link).purge())
 
     def bind_queue(
         self, queue: str, exchange: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
     ) -> None:
         """Let messages of an exchange reach a queue."""
+        check_names(queue, exchange, routing_key)
         self._ask(self._vhost.bind_queue, queue, exchange, routing_key, arguments or {}, self._link)
 
     def unbind_queue(
         self, queue: str, exchange: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
     ) -> None:
         """Undo :meth:`bind_queue`."""
+        check_names(queue, exchange, routing_key)
         self._ask(self._vhost.unbind_queue, queue, exchange, routing_key, arguments or {}, self._link)
 
     def bind_exchange(
         self, destination: str, source: str, routing_key: str = "", arguments: Mapping[str, Any] | None = None
     ) -> None:
         """Let messages of one exchange reach another."""
+        check_names(exchange=destination, routing_key=routing_key)
+        check_names(exchange=source)
         self._ask(self._vhost.bind_exchange, destination, source, routing_key, arguments or {})
 
     # Consuming
@@ -256,6 +266,7 @@ class MemoryChannel:
         arguments: Mapping[str, Any] | None = None,
     ) -> str:
         """Have messages of a queue handed to ``on_message``; gives the consumer tag."""
+        check_names(queue)
         tag = consumer_tag or f"ctag-{new_id()}"
         self._ask(self._consume, queue, tag, on_message, on_cancel, no_ack, exclusive)
         return tag
@@ -293,6 +304,7 @@ class MemoryChannel:
 
     def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
         """Take one message of a queue, or None when it is empty."""
+        check_names(queue)
         return self._ask(self._get, queue, no_ack)
 
     def _get(self, name: str, no_ack: bool) -> Delivery | None:

@@ -15,9 +15,12 @@ from amqp.exceptions import FrameSyntaxError
 from amqp.serialization import dumps as _dumps
 from amqp.serialization import loads as _loads
 
-from rpcservice.errors import MessageTooLarge, UnserializableValueError
+from rpcservice.errors import MessageTooLarge, NameTooLong, UnserializableValueError
 
 SHORT_STRING_LIMIT = 255
+_SHORTER = "use a shorter one (AMQP keeps its length in a byte)"
+_SHOWN_OF_NAME = 40
+"""Characters."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ _OTHER_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _BYTES = tuple(bytes((number,)) for number in range(256))
 
 
-def short_string(text: str, what: str, mend: str = "use a shorter one (AMQP keeps its length in a byte)") -> bytes:
+def short_string(text: str, what: str, mend: str = _SHORTER) -> bytes:
     """Encode a short string: its length in one byte, then the text.
 
     Raises:
@@ -67,6 +70,19 @@ def short_string(text: str, what: str, mend: str = "use a shorter one (AMQP keep
     if len(data) > SHORT_STRING_LIMIT:
         raise MessageTooLarge(what, len(data), SHORT_STRING_LIMIT, mend)
     return _BYTES[len(data)] + data
+
+
+def check_names(queue: str = "", exchange: str = "", routing_key: str = "") -> None:
+    """Check names that the broker is to be asked about.
+
+    Raises:
+        NameTooLong: One has more than 255 bytes.
+    """
+    for what, name in (("queue", queue), ("exchange", exchange), ("routing key", routing_key)):
+        size = len(_text_bytes(name)) if name else 0
+        if size > SHORT_STRING_LIMIT:
+            shown = f"{what} {name[:_SHOWN_OF_NAME]!r}..."
+            raise NameTooLong(shown, size, SHORT_STRING_LIMIT, _SHORTER)
 
 
 def _text_bytes(text: str) -> bytes:

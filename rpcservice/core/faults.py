@@ -24,6 +24,7 @@ registry: dict[str, type[Exception]] = {
     for home in (_NAMEKO, "rpcservice.errors")
 }
 registry["rpcservice.errors.MessageTooLarge"] = errors.MessageTooLarge
+registry["rpcservice.errors.NameTooLong"] = errors.NameTooLong
 registry["rpcservice.errors.DeadlineExceeded"] = errors.DeadlineExceeded
 _by_code: dict[str, type[Exception]] = {}
 

@@ -18,7 +18,7 @@ from rpcservice.amqp.link import Delivery, Link, LinkChannel, Message, Returned
 from rpcservice.amqp.memory import MemoryLink
 from rpcservice.amqp.memory_broker import forget_broker
 from rpcservice.concurrency import Backend, green, threads
-from rpcservice.errors import ChannelClosed, ConnectionLost, MessageTooLarge, UnserializableValueError
+from rpcservice.errors import ChannelClosed, ConnectionLost, MessageTooLarge, NameTooLong, UnserializableValueError
 
 LIMIT = 10.0
 """Seconds that anything may take before the test fails."""
@@ -421,6 +421,49 @@ def test_what_a_consumer_changes_does_not_show_to_another(rig: Rig, channel: Lin
     second.headers["list"].append("c")
     second.reject(requeue=True)
     assert inboxes[1].take().headers == {"list": ["a"]}
+
+
+LONG = "ä" * 128
+"""256 bytes."""
+
+
+@pytest.mark.parametrize(
+    ("what", "ask"),
+    [
+        ("queue", lambda channel: channel.declare_queue(LONG)),
+        ("queue", lambda channel: channel.declare_queue(LONG, passive=True)),
+        ("queue", lambda channel: channel.delete_queue(LONG)),
+        ("queue", lambda channel: channel.purge_queue(LONG)),
+        ("queue", lambda channel: channel.consume(LONG, print)),
+        ("queue", lambda channel: channel.get(LONG)),
+        ("queue", lambda channel: channel.bind_queue(LONG, "e")),
+        ("exchange", lambda channel: channel.declare_exchange(LONG)),
+        ("exchange", lambda channel: channel.delete_exchange(LONG)),
+        ("exchange", lambda channel: channel.bind_queue("q", LONG)),
+        ("exchange", lambda channel: channel.bind_exchange("e", LONG)),
+        ("exchange", lambda channel: channel.bind_exchange(LONG, "e")),
+        ("routing key", lambda channel: channel.bind_queue("q", "e", LONG)),
+        ("routing key", lambda channel: channel.unbind_queue("q", "e", LONG)),
+        ("routing key", lambda channel: channel.bind_exchange("e", "e", LONG)),
+    ],
+)
+def test_a_name_that_is_too_long_is_an_error_and_costs_nothing_else(
+    rig: Rig, what: str, ask: Callable[[LinkChannel], object]
+) -> None:
+    with pytest.raises(NameTooLong, match=f"the {what} 'ä+'... has 256 bytes, at most 255 are allowed; use a shorter"):
+        ask(rig.channel)
+    assert rig.channel.declare_queue("q").name == "q"
+
+
+def test_a_name_of_255_bytes_is_allowed(rig: Rig) -> None:
+    name = "q" * 255
+    rig.channel.declare_exchange(name)
+    rig.channel.declare_queue(name)
+    rig.channel.bind_queue(name, name, name)
+    rig.put(name, name, b"1")
+    got = rig.channel.get(name, no_ack=True)
+    assert got is not None
+    assert got.body == b"1"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from waiting import wait_until
 
-from rpcservice import BROADCAST, SINGLETON, EventDispatcher, Retry, event_handler
+from rpcservice import BROADCAST, SINGLETON, ChannelClosed, EventDispatcher, Retry, event_handler
 from rpcservice import rpc as rpc_method
 from rpcservice.amqp.deadletters import revived, shared_arguments
 from rpcservice.config import make_settings
@@ -65,6 +65,19 @@ def queues(start: Start, rabbitmq: Any, broker_uri: str) -> Callable[[], dict[st
 
 
 Queues = Callable[[], dict[str, str]]
+
+
+def test_a_queue_of_the_other_type_is_a_mistake_that_says_what_to_do(
+    runner_factory: Callable[..., ServiceRunner],
+) -> None:
+    """Nothing is lost: the queue stays as it is."""
+    runner = runner_factory(Billing)
+    runner.start()
+    runner.stop()
+    says = r"'x-queue-type' for queue .*\(is queue_type, .* or delete the queue when it is empty"
+    with pytest.raises(ChannelClosed, match=says) as raised:
+        runner_factory(Billing, config={"queue_type": "quorum"}).start()
+    assert raised.value.code == 406
 
 
 def test_the_queues_that_instances_share_are_quorum_queues(queues: Queues) -> None:

@@ -317,3 +317,13 @@ def test_a_long_search_says_on_a_terminal_how_far_it_has_come(
     search.hide_progress()
     search.hide_progress()
     assert capsys.readouterr().err == "\r\x1b[K"
+
+
+@pytest.mark.parametrize("command", ["list", "show"])
+def test_a_name_that_no_queue_can_have_is_an_error_in_one_line(run: Cli, command: str) -> None:
+    result = run(command, "q" * 300)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"Error: the queue '{'q' * 40}'... has 305 bytes, at most 255 are allowed; "
+        "use a shorter one (AMQP keeps its length in a byte)\n"
+    )
