@@ -102,9 +102,7 @@ _STORE = re.compile(r"(sqlite|postgresql|redis|rediss|unix)(\+\w+)?://|memory:(/
 
 
 def _check_store(value: Any) -> str:
-    is_store = isinstance(value, str) and re.match(
-        r"(sqlite|postgresql|redis|rediss|unix)(\+\w+)?://|memory:(//)?\Z", value
-    )
+    is_store = isinstance(value, str) and _STORE.match(value)
     _require(bool(is_store), value)
     return str(value)
 
