@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import eventlet
+import greenlet
 import pytest
 from waiting import wait_until
 
@@ -394,3 +396,37 @@ def test_what_a_signal_handler_raises_breaks_no_event_and_no_clock() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
     found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=environment)
     assert found.stdout == "True [True, True, True]\n"
+
+
+def test_a_time_out_that_a_call_leaves_behind_ends_no_other_call(caplog: pytest.LogCaptureFixture) -> None:
+    """Greenlets are used again, one call after the other."""
+    seen: list[Any] = []
+
+    def leave() -> None:
+        seen.append(greenlet.getcurrent())
+        eventlet.Timeout(0.02)
+
+    def wait() -> None:
+        seen.append(greenlet.getcurrent())
+        green().sleep(0.1)
+        seen.append("waited")
+
+    green().start(leave)
+    green().sleep(0)
+    green().sleep(0)
+    green().start(wait)
+    wait_until(lambda: len(seen) == 3, "the second call")
+    assert seen[0] is seen[1]
+    assert "a time-out came too late" in caplog.text
+
+
+def test_a_time_out_ends_the_call_that_has_set_it() -> None:
+    seen: list[str] = []
+
+    def wait() -> None:
+        with eventlet.Timeout(0.02, False):
+            green().sleep(5)
+        seen.append("in time")
+
+    green().start(wait)
+    wait_until(lambda: seen == ["in time"], "the end of the call")

@@ -1,10 +1,12 @@
 """The greenlet backend: with the web server and the command line, the only place that knows eventlet."""
 
 import contextvars
+import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -22,6 +24,7 @@ IDLE_GREENLETS = 256
 """So many greenlets are kept for the next call: making one costs more than the dispatch of a message, for Python maps
 memory for its frames and unmaps it when it ends."""
 
+_log = logging.getLogger(__name__)
 _getcurrent = greenlet.getcurrent
 _backends = threading.local()
 
@@ -201,6 +204,30 @@ class GreenWatch:
             self._listener = None
 
 
+class _Runner(greenlet.greenlet):  # type: ignore[misc]  # greenlet's types are not looked at
+    """A greenlet that runs one function after the other.
+
+    Attributes:
+        number: That of the function which it runs now.
+    """
+
+    number = 0
+
+    @property
+    def throw(self) -> Callable[..., Any]:
+        """Raise an error in the function that runs when this is looked up, as long as that does.
+
+        A time-out of eventlet's that a call has left behind looks it up when it is set, and must not end another call.
+        """
+        return partial(self._throw, super().throw, self.number)
+
+    def _throw(self, throw: Callable[..., Any], number: int, *error: Any) -> Any:
+        if number == self.number:
+            return throw(*error)
+        _log.warning("a time-out came too late: what had set it has ended without cancelling it")
+        return None
+
+
 class _NoLock:
     __slots__ = ()
 
@@ -252,7 +279,7 @@ class GreenBackend:
 
     def start(self, function: Callable[..., object], *args: object) -> Any:
         """Have a greenlet below the hub run a function in the hub's next turn; gives the greenlet."""
-        runner = self._idle.pop() if self._idle else greenlet.greenlet(self._serve, self.hub.greenlet)
+        runner = self._idle.pop() if self._idle else _Runner(self._serve, self.hub.greenlet)
         self.turns.post(runner.switch, function, args)
         return runner
 
@@ -261,6 +288,7 @@ class GreenBackend:
         me = greenlet.getcurrent()
         while True:
             contextvars.Context().run(function, *args)
+            me.number += 1
             if len(self._idle) >= IDLE_GREENLETS:
                 return
             self._idle.append(me)
