@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from waiting import wait_until
 
-from rpcservice import BROADCAST, SINGLETON, ChannelClosed, EventDispatcher, Retry, event_handler
+from rpcservice import BROADCAST, SINGLETON, ChannelClosed, EventDispatcher, Requeue, Retry, event_handler
 from rpcservice import rpc as rpc_method
 from rpcservice.amqp.deadletters import revived, shared_arguments
 from rpcservice.config import make_settings
@@ -146,3 +146,27 @@ def test_a_request_given_up_goes_back_to_its_method(queues: Queues, wire: Any) -
     message = revived(wait_until(lambda: wire.channel.get(f"{queue}.dead")))
     assert message is not None
     assert (message.exchange, message.routing_key) == ("nameko-rpc", "nobody.show")
+
+
+@pytest.mark.parametrize(("error", "deliveries"), [(Requeue(), 3), (Requeue(delay=0.05), 6)])
+def test_a_requeue_without_a_delay_counts_as_a_delivery(
+    start: Start, wire: Any, error: Requeue, deliveries: int
+) -> None:
+    """The broker counts them, up to the limit; one with a delay comes back as a message of its own."""
+
+    class Shipping:
+        name = "shipping"
+        seen: list[Any] = []
+
+        @event_handler("orders", "placed", dead_letter=True)
+        def ship(self, payload: Any) -> None:
+            self.seen.append(payload)
+            if len(self.seen) < 6:
+                raise error
+
+    start(Shipping, queue_type="quorum", delivery_limit=2)
+    wire.publish("orders.events", "placed", b"1", content_type="application/json")
+    if deliveries < 6:
+        letter = wait_until(lambda: wire.channel.get("evt-orders-placed--shipping.ship.dead", no_ack=True))
+        assert letter.body == b"1"
+    wait_until(lambda: len(Shipping.seen) == deliveries)

@@ -11,6 +11,7 @@ from waiting import wait_until
 from wire import Inbox, Wire
 
 from rpcservice import Reject, Requeue, Retry
+from rpcservice.amqp.deadletters import shared_arguments
 from rpcservice.amqp.drops import Drops
 from rpcservice.compat.nameko.amqp.consume import Consumer as ConsumerCore
 from rpcservice.compat.nameko.events import BROADCAST, EventHandler, EventHandlerConfigurationError, event_handler
@@ -20,6 +21,7 @@ from rpcservice.compat.nameko.messaging import Consumer, QueueConsumer, consume
 from rpcservice.compat.nameko.rpc import Rpc, RpcConsumer, rpc
 from rpcservice.compat.nameko.runners import ServiceRunner
 from rpcservice.concurrency import Event, green
+from rpcservice.config import make_settings
 
 Serve = Callable[..., ServiceRunner]
 
@@ -308,6 +310,15 @@ def test_a_broadcast_handler_may_try_again(serve: Serve, wire: Wire, broker: str
 def test_a_handler_names_the_queue_whose_dead_letters_it_keeps(serve: Serve) -> None:
     runner = serve(billing(Attempts(), placed(dead_letter=True)))
     assert runner.service_map["billing"].entrypoints[0].queue_with_dead_letters == BILL_QUEUE
+
+
+@pytest.mark.broker
+def test_a_queue_that_instances_share_may_be_a_quorum_queue(serve: Serve, wire: Wire) -> None:
+    """What it gives up has a place to go to. Such a queue does not take the arguments of another one."""
+    serve(billing(Attempts(succeeds_at=1), placed()), rpcservice={"queue_type": "quorum"})
+    arguments = shared_arguments(make_settings({"queue_type": "quorum"}), BILL_QUEUE)
+    assert wire.channel.declare_queue(BILL_QUEUE, arguments=arguments).name == BILL_QUEUE
+    assert count(wire, f"{BILL_QUEUE}.dead") == 0
 
 
 # Requests

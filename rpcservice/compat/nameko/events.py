@@ -5,6 +5,7 @@ from typing import Any
 
 from rpcservice.amqp import events
 from rpcservice.amqp.connection import RESOURCE_LOCKED
+from rpcservice.amqp.deadletters import declare_dead_letters, shared_arguments
 from rpcservice.amqp.events import BROADCAST as BROADCAST
 from rpcservice.amqp.events import SERVICE_POOL as SERVICE_POOL
 from rpcservice.amqp.events import SINGLETON as SINGLETON
@@ -148,7 +149,12 @@ class EventHandler(Consumer):
             durable=True,
             exclusive=self._is_transient_broadcast,
             auto_delete=not self.reliable_delivery,
+            queue_arguments=self._shared_arguments(),
         )
+
+    def _shared_arguments(self) -> dict[str, Any]:
+        is_shared = self.reliable_delivery and self.handler_type != BROADCAST
+        return shared_arguments(self.container.config, self._queue_name()) if is_shared else {}
 
     def _queue_name(self) -> str:
         handler = f"{self.container.service_name}.{self.method_name}"
@@ -161,6 +167,8 @@ class EventHandler(Consumer):
         return self._queue_name() if self._keeps_dead_letters else None
 
     def _declare(self, channel: LinkChannel) -> str:
+        if self._shared_arguments():
+            declare_dead_letters(channel, self._queue_name(), self.container.config)
         try:
             return super()._declare(channel)
         except ChannelClosed as exc:
