@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rpcservice.cli.client import with_broker_wait
-from rpcservice.cli.common import Command, config_options, read_settings
+from rpcservice.cli.common import Command, config_options, read_settings, stands_in_for_nameko
 from rpcservice.cli.escapes import printable
+from rpcservice.cli.patching import import_eventlet
 from rpcservice.errors import CommandError
 
 if TYPE_CHECKING:
     from rpcservice.amqp.graveyard import Graveyard, Outcome
     from rpcservice.amqp.link import Delivery
     from rpcservice.config import Settings
+    from rpcservice.core.container import ServiceContainer
 
 _MANAGEMENT_HELP = "RabbitMQ's management API, such as http://guest:guest@localhost:15672; it knows all queues."
 _MOST_SHOWN = 300
@@ -195,16 +197,28 @@ def _known_queues(settings: "Settings", targets: Sequence[str], management: str 
     from rpcservice.amqp.rpc import Rpc
     from rpcservice.cli.services import find_services
     from rpcservice.concurrency import threads
-    from rpcservice.core.container import ServiceContainer
     from rpcservice.core.resource import Resources
 
+    container_cls = _container_class()
     found: dict[str, None] = {}
     resources = Resources(settings, threads())
     for cls in find_services(names):
-        for entrypoint in ServiceContainer(cls, settings, resources=resources).entrypoints:
+        for entrypoint in container_cls(cls, settings, resources=resources).entrypoints:
             if isinstance(entrypoint, MessageHandler | Rpc) and entrypoint.queue_with_dead_letters:
                 found[entrypoint.queue_with_dead_letters] = None
     return list(found)
+
+
+def _container_class() -> "type[ServiceContainer]":
+    if stands_in_for_nameko():
+        # Its services bring it along, and nothing is patched: the connection is one of threads.
+        import_eventlet()
+        from rpcservice.compat.nameko.containers import ServiceContainer as NamekoContainer
+
+        return NamekoContainer
+    from rpcservice.core.container import ServiceContainer
+
+    return ServiceContainer
 
 
 def _queues_of_broker(settings: "Settings", management: str) -> list[str]:

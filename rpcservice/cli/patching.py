@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 _OWN_RESOLVER = "EVENTLET_NO_GREENDNS"
 """eventlet's variable: set to anything but "yes", eventlet looks names up itself."""
@@ -22,10 +23,7 @@ def patch() -> None:
     if not has_resolver:
         os.environ[_OWN_RESOLVER] = "yes"
     try:
-        with warnings.catch_warnings():
-            # Nothing else is silenced, and who runs services can do nothing about this one.
-            warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-            import eventlet
+        eventlet = import_eventlet()
     finally:
         if not has_resolver:
             del os.environ[_OWN_RESOLVER]
@@ -36,6 +34,15 @@ def patch() -> None:
         _patch_psycopg()
     elif not any(isinstance(finder, _Psycopg) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Psycopg())
+
+
+def import_eventlet() -> Any:
+    """Import eventlet without its word that it is deprecated."""
+    with warnings.catch_warnings():
+        # Nothing else is silenced, and who runs services can do nothing about this one.
+        warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+        import eventlet
+    return eventlet
 
 
 def _patch_psycopg() -> None:

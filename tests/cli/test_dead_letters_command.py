@@ -40,6 +40,8 @@ class Billing:
         pass
 """
 
+NAMEKO_IMPORTS = "from nameko.events import event_handler\nfrom nameko.rpc import rpc"
+
 pytestmark = pytest.mark.broker
 
 
@@ -115,6 +117,12 @@ def test_list_knows_the_services_of_the_configuration(broken: Any, run: Cli, fol
     (folder / "config.yaml").write_text("services: [shop.py]\n")
     result = run("list", "-c", "config.yaml")
     assert result.stdout.splitlines() == [f"       3  {QUEUE}", "       1  rpc-billing"]
+
+
+def test_list_knows_the_queues_of_a_service_written_for_nameko(run: Cli, folder: Path) -> None:
+    (folder / "shop.py").write_text(SHOP.replace("from rpcservice import event_handler, rpc", NAMEKO_IMPORTS))
+    result = run("list", "--services", "shop", "--json", "--nameko")
+    assert lines_of(result) == [{"queue": QUEUE, "dead_letters": None}, {"queue": "rpc-billing", "dead_letters": None}]
 
 
 def test_list_asks_which_queues_are_meant(run: Cli) -> None:
