@@ -183,11 +183,15 @@ class Supervisor:
 
     def _lose(self, slot: Slot, worker: Worker) -> None:
         """Have somebody else in the place of a worker that has ended by itself."""
-        if self._lines is not None:
-            pause = slot.empty(worker, monotonic())
-            _log.error("%s (pid %d) %s; another is started in %g s", worker, worker.pid, worker.end_in_words(), pause)
+        if self._lines is None:
+            slot.worker = None
+            self._fail_first(worker)
             return
-        slot.worker = None
+        pause = slot.empty(worker, monotonic())
+        _log.error("%s (pid %d) %s; another is started in %g s", worker, worker.pid, worker.end_in_words(), pause)
+
+    def _fail_first(self, worker: Worker) -> None:
+        """Note that a worker has ended while none has been up; a mistake, or the end of the last one, ends all."""
         self._first_failures.append(worker)
         first = self._first_failures[0]
         told = [worker.failure for worker in self._first_failures if worker.failure is not None]
