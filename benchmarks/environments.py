@@ -28,7 +28,7 @@ def prepare(peer: Peer) -> None:
     python = peer.interpreter()
     stamp = python.parent.parent / "requirements.json"
     # What rpcservice itself requires is in its setup.cfg.
-    wanted = json.dumps([*peer.requirements, (ROOT / "setup.cfg").read_text() if peer.is_ours else ""])
+    wanted = json.dumps([*peer.requirements, *([(ROOT / "setup.cfg").read_text()] if peer.is_ours else [])])
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return
     folder = python.parent.parent
