@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from command_process import Running
+from effects import Effects
 from ledger import Ledger
 
 HERE = Path(__file__).parent
@@ -66,6 +67,12 @@ def run_service(start_service: Callable[..., Running]) -> Callable[..., Running]
         return running
 
     return run
+
+
+@pytest.fixture
+def effects(tmp_path: Path) -> Effects:
+    """The database of effect_services.py: ``run_service(uri, file="effect_services.py", **effects.settings)``."""
+    return Effects(tmp_path)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Shows the figures that the scenarios have left: ``python tests/faults/figures.py REPORT [TABLE]``, for ``make faults``.
+"""Shows the figures that scenarios have left: ``python tests/faults/figures.py REPORT [TABLE]``, for ``make faults``.
 
 With TABLE they are written to that file too, as CSV: ``docs/faults.csv`` is what docs/reliability.rst shows.
 """

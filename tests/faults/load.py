@@ -9,7 +9,10 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from itertools import count
+from random import random
+from time import monotonic
 from typing import Any
 
 from ledger import Ledger
@@ -18,6 +21,9 @@ from rpcservice import ClusterRpcClient, event_dispatcher
 
 SENDERS = 50
 CALL_PAUSE = 0.05
+"""Seconds from one call of a caller to the next."""
+MADE_UP = 1.0
+"""Seconds of an outage that are made up for afterwards."""
 
 
 class Load:
@@ -37,9 +43,16 @@ class Load:
         ]
         self.threads += [threading.Thread(target=self.call) for _ in range(callers)]
 
+    def turns(self, pause: float) -> Iterator[None]:
+        """Give the turns of a thread until SIGTERM: so many a second, however long each takes."""
+        due = monotonic() + pause * random()
+        while not self.stopped.wait(max(0, due - monotonic())):
+            due = max(due + pause, monotonic() - MADE_UP)
+            yield
+
     def send(self, pause: float) -> None:
         """Send events, one after the other."""
-        while not self.stopped.wait(pause):
+        for _ in self.turns(pause):
             number = f"e{next(self.numbers)}"
             self.ledger.note("sent", number)
             try:
@@ -51,7 +64,7 @@ class Load:
 
     def call(self) -> None:
         """Make calls, one after the other."""
-        while not self.stopped.wait(CALL_PAUSE):
+        for _ in self.turns(CALL_PAUSE):
             number = f"c{next(self.numbers)}"
             self.ledger.note("asked", number)
             try:

@@ -1,5 +1,6 @@
 """Scenario 6: 10,000 messages that are wrong in every way: each comes to an end that is told of, no service dies."""
 
+import json
 import logging
 import socket
 from collections import Counter
@@ -15,7 +16,19 @@ from waiting import wait_until
 from websocket import ABNF, WebSocket, create_connection
 from wire import Wire
 
-from rpcservice import Retry, ServiceRpc, ServiceRunner, consume, event_handler, http, rpc, websocket_rpc
+from rpcservice import (
+    BROADCAST,
+    Retry,
+    ServiceRpc,
+    ServiceRunner,
+    WebSocketHubProvider,
+    consume,
+    event_handler,
+    http,
+    rpc,
+    websocket_rpc,
+)
+from rpcservice.amqp.broadcast import EXCHANGE, AmqpBroadcastBus
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.deadletters import dead_letter_queue
 from rpcservice.amqp.drops import Drops
@@ -27,10 +40,11 @@ from rpcservice.web.server import WebServer
 
 pytestmark = [pytest.mark.broker, pytest.mark.faults, pytest.mark.timeout(600)]
 
-EACH = 1250
-"""For each of the queues, which makes 10,000, and for HTTP and websockets."""
+EACH = 1000
+"""For each of the queues, which makes 12,000, and for HTTP and websockets."""
 SECONDS = 240
 REPLIES = "poison-replies"
+DROPS_LOG, REPLIES_LOG = "rpcservice.amqp.drops", "rpcservice.amqp.replies"
 
 
 class Victim:
@@ -38,6 +52,7 @@ class Victim:
 
     name = "victim"
     own = ServiceRpc("victim", timeout=30)
+    hub = WebSocketHubProvider()
 
     @rpc
     def take(self, value: Any, other: Any = None) -> Any:
@@ -57,6 +72,18 @@ class Victim:
 
     @event_handler("source", "retried", retry=Retry(max_attempts=2, initial=0.1))
     def retry(self, payload: Any) -> None:
+        self._work(payload)
+
+    @event_handler("source", "told", handler_type=BROADCAST, reliable_delivery=False)
+    def be_told(self, payload: Any) -> None:
+        self._work(payload)
+
+    @event_handler("source", "done", idempotent=True)
+    def do_once(self, payload: Any) -> None:
+        self._work(payload)
+
+    @event_handler("source", "named", idempotent=lambda payload: payload["args"][0], dead_letter=True)
+    def do_once_by_name(self, payload: Any) -> None:
         self._work(payload)
 
     @consume(Queue("parcels"))
@@ -79,11 +106,16 @@ class Victim:
 
 @dataclass
 class Tally(logging.Handler):
-    """What became of each message, by its id: from the workers and from the log."""
+    """What became of each message, by its id: from the workers and from the log.
+
+    Attributes:
+        strays: How many replies are told of that nobody waits for.
+    """
 
     runs: Counter[str] = field(default_factory=Counter)
     successes: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    strays: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -99,27 +131,33 @@ class Tally(logging.Handler):
         return outcome
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note a drop."""
-        self.dropped[record.args[2]] += 1  # type: ignore[index]
+        """Note a drop, or how many replies were dropped."""
+        told: Any = record.args
+        if record.name == REPLIES_LOG:
+            self.strays += told[1]
+        else:
+            self.dropped[told[2]] += 1
 
 
 @pytest.fixture
 def tally(caplog: pytest.LogCaptureFixture) -> Iterator[Tally]:
-    tally, drops = Tally(), logging.getLogger("rpcservice.amqp.drops")
+    tally, logs = Tally(), [logging.getLogger(name) for name in (DROPS_LOG, REPLIES_LOG)]
     # pytest would keep all that is logged.
     caplog.set_level(logging.CRITICAL)
-    drops.setLevel(logging.ERROR)
-    drops.propagate = False
-    drops.addHandler(tally)
+    for log in logs:
+        log.setLevel(logging.WARNING)
+        log.propagate = False
+        log.addHandler(tally)
     yield tally
-    drops.removeHandler(tally)
-    drops.propagate = True
-    drops.setLevel(logging.NOTSET)
+    for log in logs:
+        log.removeHandler(tally)
+        log.propagate = True
+        log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture
 def runner(runner_factory: Callable[..., ServiceRunner], tally: Tally) -> ServiceRunner:
-    runner = runner_factory(Victim, hooks=[tally])
+    runner = runner_factory(Victim, hooks=[tally], config={"idempotency_store": "memory:"})
     runner.start()
     return runner
 
@@ -168,6 +206,16 @@ def send(channel: Any, exchange: str, routing_key: str, name: str) -> dict[str, 
     return sent
 
 
+def is_broadcast(body: bytes) -> bool:
+    """Say whether it is what the hub sends: a channel and a frame, as JSON."""
+    try:
+        channel, _ = json.loads(body)
+        hash(channel)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
 def test_each_message_on_each_queue_is_handled_answered_kept_or_dropped_and_counted(
     runner: ServiceRunner,
     channel: Any,
@@ -182,8 +230,14 @@ def test_each_message_on_each_queue_is_handled_answered_kept_or_dropped_and_coun
     nowhere = send(channel, "nameko-rpc", "victim.nowhere", "nowhere")
     listener = runner.resources.get(ReplyListener, connection_key(runner.config))
     stray = send(channel, "nameko-rpc", listener.routing_key, "stray")
-    lost = send(channel, "source.events", "lost", "lose") | send(channel, "", "parcels", "unpack")
-    kept = send(channel, "source.events", "kept", "hear") | send(channel, "source.events", "retried", "retry")
+    lost = send(channel, "", "parcels", "unpack")
+    for event_type in ("lost", "told", "done"):
+        lost |= send(channel, "source.events", event_type, event_type)
+    kept = {}
+    for event_type in ("kept", "retried", "named"):
+        kept |= send(channel, "source.events", event_type, event_type)
+    (topic,) = runner.resources.get(AmqpBroadcastBus)._listeners
+    broadcast = send(channel, EXCHANGE, topic, "hub")
 
     left = [name for name in count() if not name.endswith(dead_letter_queue("")) and name != REPLIES]
     wait_until(lambda: not any(count()[name] for name in left), "the last of them", timeout=SECONDS)
@@ -200,6 +254,7 @@ def test_each_message_on_each_queue_is_handled_answered_kept_or_dropped_and_coun
         for message in take_all(REPLIES)
         if message.properties["message_id"] != message.properties["correlation_id"]
     )
+    assert rpc["victim"].take("afterwards") == rpc["victim"].keep("afterwards") == len("afterwards")
     requests = plain | kept_requests | nowhere
     # Each request that asks for a reply has one, and no other has.
     assert answered == Counter(number for number, wants_reply in requests.items() if wants_reply)
@@ -207,13 +262,18 @@ def test_each_message_on_each_queue_is_handled_answered_kept_or_dropped_and_coun
         assert wants_reply or tally.runs[number] + tally.dropped[number] == 1, number
     for number in kept_requests | kept:
         assert tally.successes[number] + dead[number] == 1, number
-    assert not tally.dropped.keys() - plain.keys() - nowhere.keys() - lost.keys()
+    # What the hub can read it hands to those who have subscribed to it, who are none here.
+    unread = {number for number, (body, _) in zip(broadcast, messages(EACH), strict=True) if not is_broadcast(body)}
+    assert {number for number in tally.dropped if number in broadcast} == unread
+    assert not tally.dropped.keys() - plain.keys() - nowhere.keys() - lost.keys() - unread
     assert listener.unclaimed == len(stray)
+    # The first one is told of at once, the others when it is looked at for them again, at the end at the latest.
+    runner.stop()
+    assert tally.strays == len(stray)
     assert runner.resources.get(Drops).counts.total() == tally.dropped.total()
-    assert rpc["victim"].take("afterwards") == rpc["victim"].keep("afterwards") == len("afterwards")
     report(
-        sent=len(requests) + len(stray) + len(lost) + len(kept),
-        handled=len(tally.runs),
+        sent=len(requests) + len(stray) + len(lost) + len(kept) + len(broadcast),
+        handled=len(tally.runs) + len(broadcast) - len(unread),
         answered=answered.total(),
         dead_letters=dead.total(),
         dropped=tally.dropped.total(),

@@ -3,20 +3,23 @@
 import signal
 import sys
 from collections.abc import Callable
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 from accounts import end, settle
 from command_process import Running
 from conftest import HERE
 from ledger import Ledger
+from load import CALL_PAUSE
 
 from rpcservice.testing.ports import free_ports
 
 pytestmark = [pytest.mark.broker, pytest.mark.faults, pytest.mark.timeout(300)]
 
 REQUESTS, CALLERS, EVENTS = 200, 10, 50
-"""Each caller makes 20 calls a second."""
+CALLS = CALLERS / CALL_PAUSE
+SHARE = 0.9
+"""Of the requests and calls a second that are asked for, so many are to have been made."""
 ROUNDS = 3
 BETWEEN = 1.0
 
@@ -41,6 +44,7 @@ def test_nothing_fails_while_instances_are_restarted_in_turn(
     http_load = Running([sys.executable, str(HERE / "http_load.py"), *arguments], env=environment)
     processes.append(http_load)
     http_load.wait_for("running")
+    began, before = monotonic(), {kind: len(ledger.read(kind)) for kind in ("requested", "asked")}
     for _ in range(ROUNDS):
         for port in ports:
             sleep(BETWEEN)
@@ -49,11 +53,22 @@ def test_nothing_fails_while_instances_are_restarted_in_turn(
             sleep(BETWEEN)
             instances[port] = start(port)
     sleep(BETWEEN)
+    seconds = monotonic() - began
+    rates = {kind: (len(ledger.read(kind)) - count) / seconds for kind, count in before.items()}
     end(http_load)
     accounts = settle(load, ledger)
 
     requested, responded, refused = (ledger.read(kind) for kind in ("requested", "responded", "refused"))
-    report(requests=len(requested), responded=len(responded), refused=refused, **accounts.figures)
+    report(
+        requests=len(requested),
+        responded=len(responded),
+        refused=refused,
+        **accounts.figures,
+        requests_a_second=rates["requested"],
+        calls_a_second=rates["asked"],
+    )
+    assert rates["requested"] >= SHARE * REQUESTS
+    assert rates["asked"] >= SHARE * CALLS
     assert not refused
     assert not accounts.ended and not accounts.unsent
     # Each once: what is stopped in order is never done again.
