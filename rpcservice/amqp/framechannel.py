@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from amqp.exceptions import AMQPError
 
 from rpcservice.amqp import frames
+from rpcservice.amqp.acks import Acks
 from rpcservice.amqp.link import Delivery, Message, QueueInfo, Returned
 from rpcservice.amqp.properties import check_names, decode_properties, encode_properties
 from rpcservice.core.context import new_id
@@ -41,9 +42,14 @@ class FrameChannel:
         self._guard = link.backend.guard()
         self._heads: dict[tuple[str, str, bool], bytes] = {}
         self._origins: dict[bytes, tuple[str, bool, str, str]] = {}
+        assert link.writer is not None
+        # On threads nobody knows when a turn ends.
+        self._acks = Acks(self.number, link.write, link.writer.leave) if link.backend.name == "eventlet" else None
         self._callbacks: dict[str, Callable[[Delivery], None]] = {}
+        self._without_acks: set[str] = set()
         self._on_cancel: dict[str, Callable[[], None]] = {}
         self._got: Delivery | None = None
+        self._holds_got = False
 
     # Hot methods
 
@@ -75,14 +81,26 @@ class FrameChannel:
         return head
 
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
-        """Acknowledge; without effect on a channel that is gone."""
-        if self.is_open:
-            self._write(frames.ack_frame(self.number, delivery_tag, multiple))
+        """Acknowledge, on greenlets at the end of the turn; without effect on a channel that is gone."""
+        if not self.is_open:
+            return
+        if self._acks is not None and not multiple:
+            self._acks.add(delivery_tag)
+            return
+        self._forget_held(delivery_tag, multiple)
+        self._write(frames.ack_frame(self.number, delivery_tag, multiple))
 
     def reject(self, delivery_tag: int, requeue: bool = False, multiple: bool = False) -> None:
         """Give back to the queue or drop; without effect on a channel that is gone."""
         if self.is_open:
+            self._forget_held(delivery_tag, multiple)
             self._write(frames.nack_frame(self.number, delivery_tag, multiple, requeue))
+
+    def _forget_held(self, delivery_tag: int, multiple: bool) -> None:
+        """Have what has been acknowledged go first, and take what a frame is about to settle for settled."""
+        if self._acks is not None:
+            self._acks.send()
+            self._acks.forget(delivery_tag, multiple)
 
     # Called by the reader
 
@@ -98,6 +116,8 @@ class FrameChannel:
             # It was on its way when the consumer was cancelled.
             self.reject(delivery_tag, requeue=True)
             return
+        if self._acks is not None and tag not in self._without_acks:
+            self._acks.hold(delivery_tag)
         properties = decode_properties(header, 12)
         try:
             callback(Delivery(self, tag, delivery_tag, redelivered, exchange, routing_key, body, properties))
@@ -119,7 +139,9 @@ class FrameChannel:
 
     def got(self, method: bytes, header: bytes, body: bytes) -> None:
         """Keep a message for who asks for it; py-amqp is told that there was none, for it reads nothing but UTF-8."""
-        self._got = Delivery(self, "", *frames.decode_get_ok(method), body, decode_properties(header, 12))
+        self._got = got = Delivery(self, "", *frames.decode_get_ok(method), body, decode_properties(header, 12))
+        if self._acks is not None and self._holds_got:
+            self._acks.hold(got.delivery_tag)
         self._link.pass_on(frames.METHOD, self.number, frames.GET_EMPTY)
 
     def confirmed(self, sequence: int, multiple: bool, taken: bool) -> None:
@@ -141,6 +163,8 @@ class FrameChannel:
                 return
             self.failure = failure
             self.is_open = False
+            if self._acks is not None:
+                self._acks.clear()
         if self.on_closed is not None:
             self.on_closed(failure)
 
@@ -234,6 +258,8 @@ class FrameChannel:
         # A tag of our own, known before the first delivery, which may come in one packet with the broker's answer.
         tag = consumer_tag or f"ctag-{new_id()}"
         self._callbacks[tag] = on_message
+        if no_ack:
+            self._without_acks.add(tag)
         if on_cancel is not None:
             self._on_cancel[tag] = on_cancel
         try:
@@ -264,6 +290,7 @@ class FrameChannel:
         return message
 
     def _get(self, queue: str, no_ack: bool) -> Delivery | None:
+        self._holds_got = not no_ack
         self.amqp.basic_get(queue, no_ack)
         message, self._got = self._got, None
         return message
@@ -273,6 +300,8 @@ class FrameChannel:
         if not self.is_open:
             return
         self.on_closed = None
+        if self._acks is not None:
+            self._acks.send()
         try:
             self._call(self.amqp.close)
         finally:
@@ -282,6 +311,8 @@ class FrameChannel:
 
     def abandon(self, reason: str) -> None:
         """End because it is out of step with the broker; does not wait."""
+        if self._acks is not None and self.is_open:
+            self._acks.send()
         self.fail(ConnectionLost(f"the channel is given up: {reason}"))
         self._link.backend.spawn(self._close_abandoned)
 

@@ -94,7 +94,7 @@ class FrameLink:
         self._turn = backend.event()
         self._turns = self._turns_seen = 0
         self._bytes_in = 0
-        self._writer: Writer | None = None
+        self.writer: Writer | None = None
         self.write: Callable[[bytes], object] = self._refuse
         """Leaves bytes for the writer."""
         self.has_quorum_queues = False
@@ -137,8 +137,8 @@ class FrameLink:
         self._amqp.drain_events = self._await_turn
         already_read = bytes(transport._read_buffer)
         transport._read_buffer = b""
-        self._writer = make_writer(self._sock, self.backend, self._cannot_write)
-        self.write = self._writer.write
+        self.writer = make_writer(self._sock, self.backend, self._cannot_write)
+        self.write = self.writer.write
         self.backend.spawn(self._read, already_read)
         if self._amqp.heartbeat:
             self.backend.spawn(self._beat, float(self._amqp.heartbeat))
@@ -328,15 +328,15 @@ class FrameLink:
 
     def _beat(self, interval: float) -> None:
         """Send a heartbeat when nothing else was sent; drop the connection when nothing came for two intervals."""
-        assert self._writer is not None
+        assert self.writer is not None
         sent, received, last_heard = -1, -1, monotonic()
         while not self._ended.wait(interval / 2):
-            if self._writer.count == sent:
+            if self.writer.count == sent:
                 self.write(frames.HEARTBEAT)
                 # The heartbeat itself; on threads it is counted when it has been sent.
                 sent += 1
             else:
-                sent = self._writer.count
+                sent = self.writer.count
             if self._bytes_in != received:
                 received, last_heard = self._bytes_in, monotonic()
             elif monotonic() - last_heard >= 1.5 * interval:
@@ -360,8 +360,8 @@ class FrameLink:
                 return
             self.failure = failure
         self._ended.set()
-        if self._writer is not None:
-            self._writer.end()
+        if self.writer is not None:
+            self.writer.end()
         if at_once:
             self._shut_socket()
         self._end_turn()
@@ -380,10 +380,11 @@ class FrameLink:
 
     def close(self) -> None:
         """Send what waits to be sent, say goodbye and disconnect."""
-        if self._amqp is None or self.failure is not None:
+        if self.writer is None or self.failure is not None:
             return
         self._is_closing = True
-        self.write(frames.CONNECTION_CLOSE)
+        # After what is still to be acknowledged.
+        self.writer.leave(lambda: self.write(frames.CONNECTION_CLOSE))
         self._ended.wait(CLOSE_TIMEOUT)
         self.lose(ConnectionLost("the broker did not say goodbye"))
 

@@ -77,6 +77,10 @@ class Writer(Protocol):
         """Leave bytes to be sent."""
         ...
 
+    def leave(self, gather: Callable[[], object]) -> None:
+        """Have a call made before the next send, which may write what has gathered until then."""
+        ...
+
     def end(self) -> None:
         """Have the writer's task end when all has been sent."""
         ...
@@ -106,6 +110,10 @@ class ThreadWriter:
         self._is_ended = False
         backend.spawn(self._run)
 
+    def leave(self, gather: Callable[[], object]) -> None:
+        """Make the call at once: on threads nobody knows when a turn ends."""
+        gather()
+
     def _run(self) -> None:
         get, size = self._given.get, self._given.qsize
         try:
@@ -131,6 +139,7 @@ class SocketWriter:
     def __init__(self, sock: Any, backend: Backend, on_failure: Callable[[Exception], None]) -> None:
         self.count = 0
         self._pending: deque[bytes] = deque()
+        self._gathering: list[Callable[[], object]] = []
         self._sendall = sock.sendall
         self._plain = _plain_socket(sock, backend)
         self._backend = backend
@@ -144,6 +153,14 @@ class SocketWriter:
         """Leave bytes to be sent."""
         self.count += 1
         self._pending.append(data)
+        self._ask_to_send()
+
+    def leave(self, gather: Callable[[], object]) -> None:
+        """Have a call made before the next send, which may write what has gathered until then."""
+        self._gathering.append(gather)
+        self._ask_to_send()
+
+    def _ask_to_send(self) -> None:
         if self._plain is None:
             if not self._to_write.is_set():
                 self._to_write.set()
@@ -153,6 +170,8 @@ class SocketWriter:
 
     def _flush(self) -> None:
         """Send from the hub, at the end of its turn; the greenlet takes over what the socket does not take at once."""
+        if self._gathering:
+            self._gather()
         data = b"".join(self._pending)
         self._pending.clear()
         try:
@@ -168,13 +187,19 @@ class SocketWriter:
             self._pending.appendleft(data[sent:])
             self._to_write.set()
 
+    def _gather(self) -> None:
+        gathering, self._gathering = self._gathering, []
+        for gather in gathering:
+            gather()
+
     def _run(self) -> None:
         pending = self._pending
         try:
             while not self._is_ended:
                 self._to_write.wait()
                 self._to_write.clear()
-                while pending:
+                while pending or self._gathering:
+                    self._gather()
                     batch = []
                     while pending:
                         batch.append(pending.popleft())
