@@ -155,7 +155,8 @@ def test_a_queue_that_is_deleted_under_its_consumer_is_back_at_once(
 
     # The broker confirms what is just on its way to a queue that is deleted.
     accounts = settle(load, ledger, may_be_lost=on_their_way)
-    report(**accounts.figures)
+    figures = {**accounts.figures, "lost": len(accounts.lost - on_their_way)}
+    report(**figures, went_with_the_queue=len(accounts.lost & on_their_way))
     assert breaks(service) == breaks(load) == 0
     assert set(accounts.unsent.values()) <= {"UndeliverableMessage"}
     assert set(accounts.ended.values()) <= {"UnknownService", "RpcTimeout"}
