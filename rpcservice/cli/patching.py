@@ -5,7 +5,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -70,14 +69,25 @@ class _Psycopg:
         """Give the spec of psycopg2, which patches it when it has run; None for all other modules."""
         if fullname != "psycopg2":
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec(fullname)
+        spec = self._find(path, target)
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
                 run(module)
                 _patch_psycopg()
+                # Only now: a spec may be asked for by those who just look whether there is such a module.
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader alone
         return spec
+
+    def _find(self, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+        for finder in list(sys.meta_path):
+            # Old ones, such as six brings, may have no find_spec.
+            if finder is not self and hasattr(finder, "find_spec"):
+                spec = finder.find_spec("psycopg2", path, target)
+                if spec is not None:
+                    return spec
+        return None
