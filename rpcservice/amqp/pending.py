@@ -63,8 +63,8 @@ class Mandatory:
     def __init__(self) -> None:
         self._known: dict[str, Pending] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._known)
+    def __len__(self) -> int:
+        return len(self._known)
 
     def add(self, pending: Pending) -> None:
         """Take in a message that is about to be published; afterwards no other comes back as this one does."""

@@ -9,6 +9,7 @@ import amqp
 import kombu
 import pytest
 from amqp.exceptions import AccessRefused
+from waiting import wait_until
 from wire import Inbox, Wire
 
 from rpcservice import BROADCAST, ClusterRpc, EventDispatcher, Retry, ServiceRpc, event_handler, rpc
@@ -132,15 +133,17 @@ def test_a_service_that_the_user_may_not_call_is_refused_and_the_next_call_works
     assert len(secrets) == 0
 
 
-@pytest.mark.parametrize("app_id", ["rpcservice", "another"])
+@pytest.mark.parametrize(("app_id", "refusals"), [("rpcservice", 1), ("another", 2)])
 def test_a_request_whose_reply_the_broker_refuses_is_given_up_after_a_second_time(
-    running: Wire, cluster: Any, app_id: str
+    running: Wire, cluster: Any, caplog: pytest.LogCaptureFixture, app_id: str, refusals: int
 ) -> None:
     """A forged request would go round for ever otherwise, and have the channel closed each time."""
     placed = running.tap("orders.events", "order_placed")
     request = {"reply_to": "not-for-you", "correlation_id": "1", "content_type": "application/json", "app_id": app_id}
     running.publish("nameko-rpc", "orders.place", b'{"args": [1], "kwargs": {}}', **request)
     assert [json.loads(placed.take().body) for _ in range(2)] == [{"amount": 1}] * 2
+    # An event that is under way while the channel is closed for the reply would be sent once more.
+    wait_until(lambda: caplog.text.count("was not taken by the broker") == refusals, "the last refusal")
     assert cluster.orders.place(9) == "charged 9"
     assert json.loads(placed.take().body) == {"amount": 9}
     assert len(placed) == 0
