@@ -60,16 +60,17 @@ class LocalCalls:
             UnserializableValueError: A header has a type that AMQP does not know.
         """
         consumer = self._services.get(message.routing_key)
-        # Only a queue lets messages expire; and a hook may have sent it elsewhere.
-        if consumer is None or "expiration" in message.properties or message.exchange != self._exchange:
+        replies, properties = self._replies, message.properties
+        # Only a queue lets messages expire; and a hook may have sent it, or the reply, elsewhere.
+        if consumer is None or "expiration" in properties or message.exchange != self._exchange:
             return None
-        replies = self._replies
+        if properties.get("reply_to") != replies.routing_key or consumer.is_full():
+            return None
         cls = RepeatedLocalCall if is_repeated else LocalCall
         call = cls(service_name, method_name, message.timeout, replies.backend.event(), replies)
-        call.correlation_id = message.properties["correlation_id"]
+        call.correlation_id = properties["correlation_id"]
         call.is_local = True
         request = LocalRequest(self, message, call)
-        consumer.received_here += 1
         replies.keep(call)
         try:
             # As in a reader: what hooks and log lines see there is not the worker that calls.
@@ -77,6 +78,9 @@ class LocalCalls:
         except BaseException:
             replies.drop(call)
             raise
+        if call.is_done():
+            # Refused without a worker: who goes on and on with such calls has to let others have their turn.
+            replies.backend.sleep(0)
         return call
 
     def publish(self, message: Message) -> int:
@@ -111,7 +115,7 @@ class LocalRequest(Delivery):
     def answer(self, codec: Codec, body: bytes) -> None:
         """Hand the reply over, where nobody wants to see it as a message."""
         properties = {"content_type": codec.content_type, "correlation_id": self._call.correlation_id}
-        self._calls.hand_over(self.properties["reply_to"], body, properties)
+        self._calls.hand_over(self.properties.get("reply_to", ""), body, properties)
         self.ack()
 
     def ack(self) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from time import time
 from typing import Any
 
@@ -74,6 +75,8 @@ class RpcConsumer(Resource):
             self._take = host.around("receipt", self._receive)
             channel = self.resources.get(ServiceChannel, (connection_key(self.config), self.key))
             prefetch = self.config.prefetch_count if self.config.prefetch_count is not None else self.config.max_workers
+            # For the broker a count of 0 is no limit; here too.
+            self._most_waiting = prefetch or inf
             self._consumer = Consumer(channel, self._declare, self.receive, prefetch)
             self.resources.get(Stalls).add(channel, self._consumer, self.methods.values, self.count)
         self.methods[entrypoint.method_name] = entrypoint
@@ -81,6 +84,10 @@ class RpcConsumer(Resource):
     def count(self) -> int:
         """Give how many requests the broker has given."""
         return self._received - self.received_here
+
+    def is_full(self) -> bool:
+        """Say whether as many calls wait for a worker as the broker would give out: more are for the queue."""
+        return self._host is not None and self._host.count_waiting() >= self._most_waiting
 
     def _declare(self, channel: LinkChannel) -> str:
         queue, exchange = request_queue(self.key), self.config.rpc_exchange
@@ -121,6 +128,8 @@ class RpcConsumer(Resource):
 
     def _receive(self, request: Delivery) -> None:
         self._received += 1
+        if request.is_local:
+            self.received_here += 1
         name = request.routing_key.rpartition(".")[2]
         try:
             entrypoint = self.methods.get(name, self.otherwise)

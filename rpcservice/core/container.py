@@ -159,6 +159,10 @@ class ServiceContainer:
         self.pool.run_here(ctx, wait)
         return ctx
 
+    def count_waiting(self) -> int:
+        """Give how many calls wait for a free worker."""
+        return len(self.pool.waiting)
+
     def unfinished(self, entrypoint: Entrypoint) -> list[WorkerContext]:
         """Give the contexts of an entrypoint's workers: of those that run, and of those that wait for a free one."""
         return [ctx for ctx in (*self.pool.running, *self.pool.waiting) if ctx.entrypoint is entrypoint]

@@ -74,6 +74,10 @@ class Host(Protocol):
         """
         ...
 
+    def count_waiting(self) -> int:
+        """Give how many calls wait for a free worker."""
+        ...
+
     def unfinished(self, entrypoint: Any) -> Iterable[Any]:
         """Give the contexts of an entrypoint's workers: of those that run, and of those that wait for a free one."""
         ...

@@ -567,7 +567,8 @@ def test_callbacks_are_told_and_results_are_kept(ask: Any) -> None:
     assert ask("near", call) == [[2], [OutOfStock, OutOfStock]]
 
 
-def test_one_call_after_the_other_lets_sockets_have_their_turn(ask: Any) -> None:
+@pytest.mark.parametrize("arguments", [(1,), (1, 2, 3)], ids=["carried_out", "refused"])
+def test_one_call_after_the_other_lets_sockets_have_their_turn(ask: Any, arguments: tuple[int, ...]) -> None:
     """Calls that never wait for anything else must not keep heartbeats and other requests waiting."""
     ask.start(Echo)
     here, there = socket.socketpair()
@@ -576,7 +577,7 @@ def test_one_call_after_the_other_lets_sockets_have_their_turn(ask: Any) -> None
 
     def call(client: Any) -> int:
         there.send(b"x")
-        return next(count for count in range(1000) if client.echo.add(1) and received)
+        return next(count for count in range(1000) if outcome(lambda: client.echo.add(*arguments)) and received)
 
     assert ask("near", call) < 20
     assert reading.wait(10)

@@ -181,6 +181,42 @@ def test_a_request_that_a_hook_sends_elsewhere_goes_there(start: Start, wire: An
     assert seen.take().routing_key == "desk.who"
 
 
+@pytest.mark.parametrize("reply_to", ["elsewhere", None])
+def test_a_request_whose_reply_a_hook_sends_elsewhere_goes_by_the_broker(
+    start: Start, wire: Any, reply_to: str | None
+) -> None:
+    runner = start(Desk, Asking)
+    seen = wire.tap("nameko-rpc", "desk.*")
+    for provider in runner.containers["asking"].dependencies:
+
+        def publish(message: Any, call_next: Callable[[Any], Any] = provider.publish) -> Any:  # type: ignore[attr-defined]
+            message.properties.pop("reply_to")
+            if reply_to is not None:
+                message.properties["reply_to"] = reply_to
+            return call_next(message)
+
+        provider.publish = publish  # type: ignore[attr-defined]
+    with pytest.raises(RpcTimeout):
+        run_in(runner, lambda asking: asking.desk.who.with_options(timeout=0.05)())
+    assert seen.take().properties.get("reply_to") == reply_to
+
+
+def test_calls_go_by_the_broker_once_as_many_wait_as_it_would_give_out(start: Start, wire: Any) -> None:
+    runner = start(Desk, Asking, max_workers=2)
+    seen = wire.tap("nameko-rpc", "desk.*")
+
+    def call(asking: Any) -> list[str]:
+        calls = [asking.desk.wait.call_async() for _ in range(7)]
+        assert runner.containers["desk"].count_waiting() == 2
+        for _ in range(3):
+            seen.take()
+        Desk.gate.set()
+        return [call.result() for call in calls]
+
+    assert run_in(runner, call) == ["here"] * 7
+    assert len(seen) == 0
+
+
 @pytest.mark.parametrize("given", [1, None, "yes"])
 def test_prefer_local_is_true_or_false(given: Any) -> None:
     with pytest.raises(TypeError, match=f"prefer_local={given!r}: give True or False"):
