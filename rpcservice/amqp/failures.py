@@ -82,10 +82,18 @@ class Failures:
         self._retry = retry
         self._has_dead_letters = dead_letters
         self.queue = ""
+        self._target = ""
 
-    def declare(self, channel: LinkChannel, queue: str) -> None:
-        """Declare what failures need, so that a broker that does not allow it says so at the start."""
+    def declare(self, channel: LinkChannel, queue: str, *, lasts: bool = True) -> None:
+        """Declare what failures need, so that a broker that does not allow it says so at the start.
+
+        Args:
+            channel: A channel.
+            queue: The queue.
+            lasts: Whether it outlives its consumers.
+        """
         self.queue = queue
+        self._target = queue if lasts else ""
         if self._retry is not None:
             channel.declare_exchange(WAIT_EXCHANGE, "headers", durable=True)
         if self._has_dead_letters:
@@ -121,7 +129,7 @@ class Failures:
         _log.warning("%s: attempt %d%s: %s; again in %.3g s", self, attempts, limit, summary(error), pause)
         message = again(delivery, self.queue, way_back, attempts)
         try:
-            is_kept = self._hand_over(holder, lambda: self._waits.hand_over(message, pause))
+            is_kept = self._hand_over(holder, lambda: self._waits.hand_over(message, pause, self._target))
         except (ChannelClosed, MessageTooLarge) as exc:
             _log.error("%s cannot be tried again: %s", self, exc)
             return False

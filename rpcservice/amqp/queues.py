@@ -27,6 +27,7 @@ from rpcservice.amqp.topology import (
     declare,
     describe,
     exchange_name,
+    lasts,
     made_exchanges,
 )
 from rpcservice.amqp.waiting import WaitQueues
@@ -162,8 +163,12 @@ class MessageHandler(Entrypoint):
     def _declare(self, channel: LinkChannel) -> str:
         is_left = self._consuming.get("auto_declare") is False
         name = str(self.queue.name) if is_left else declare(channel, self.queue)
-        self._failures.declare(channel, name)
+        self._failures.declare(channel, name, lasts=self._is_lasting)
         return name
+
+    @property
+    def _is_lasting(self) -> bool:
+        return bool(lasts(self.queue) and self.queue.durable and not self.queue.exclusive)
 
     def start(self) -> None:
         """Take messages in."""

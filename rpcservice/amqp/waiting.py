@@ -2,12 +2,13 @@
 
 RabbitMQ looks at the time to live of a message only when it is at the head of its queue, so each delay has a queue of
 its own, whose messages all wait for the same time and are then dead-lettered to their exchange under their own routing
-key. There is one queue for each delay and exchange, for all services on the broker; it goes when nobody has used it for
-long. https://www.rabbitmq.com/docs/ttl, https://www.rabbitmq.com/docs/dlx
+key. There is one queue for each delay and exchange, for all services on the broker, and for retries one for each delay
+and queue; it goes when nobody has used it for long. https://www.rabbitmq.com/docs/ttl, https://www.rabbitmq.com/docs/dlx
 """
 
 import logging
 from collections.abc import Callable
+from hashlib import sha256
 from math import ceil, inf
 from time import monotonic
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from rpcservice.amqp.connection import NOT_FOUND, ConnectionKey
 from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.link import LinkChannel, Message, Properties
 from rpcservice.amqp.pending import MARK
+from rpcservice.amqp.properties import SHORT_STRING_LIMIT
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.context import new_id
 from rpcservice.core.resource import Resource
@@ -37,38 +39,46 @@ _log = logging.getLogger(__name__)
 
 
 class Wait(NamedTuple):
-    """How long, and for which exchange.
+    """How long, and for what.
 
     Attributes:
         milliseconds: The time.
         exchange: Where the message goes then; the empty name is the default exchange.
-        is_quorum: The queue gives up no message before the next one has it, and is on several nodes of a cluster.
+        target: The one queue that it is to reach by that exchange; empty where there may be any number of them.
+        is_quorum: It is a quorum queue: on several nodes of a cluster.
     """
 
     milliseconds: int
     exchange: str
+    target: str = ""
     is_quorum: bool = False
 
     @property
     def queue(self) -> str:
         """The name of the wait queue, which also is what its binding asks for."""
-        kind = ".quorum" if self.is_quorum else ""
-        return f"{WAIT_EXCHANGE}{kind}.{self.milliseconds}.{self.exchange or 'default'}"
+        if not self.target:
+            kind = ".quorum" if self.is_quorum else ""
+            return f"{WAIT_EXCHANGE}{kind}.{self.milliseconds}.{self.exchange or 'default'}"
+        name = f"rpcservice.retry.{self.milliseconds}.{self.target}"
+        if len(name.encode()) <= SHORT_STRING_LIMIT:
+            return name
+        return f"rpcservice.retry.{self.milliseconds}.{sha256(self.target.encode()).hexdigest()}"
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What the queue is declared with."""
-        quorum = {
-            "x-queue-type": "quorum",
-            "x-overflow": "reject-publish",
-            "x-dead-letter-strategy": "at-least-once",
-        }
-        return {
-            **(quorum if self.is_quorum else {}),
+        arguments: dict[str, Any] = {
             "x-message-ttl": self.milliseconds,
             "x-dead-letter-exchange": self.exchange,
             "x-expires": 2 * self.milliseconds + int(SPARE_LIFE * 1000),
         }
+        if self.is_quorum:
+            arguments |= {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
+            if self.target:
+                # Only with a queue for each target: a message that no queue takes stays, and 32 of them keep all
+                # others from going on.
+                arguments["x-dead-letter-strategy"] = "at-least-once"
+        return arguments
 
 
 def check_delay(delay: Any) -> float | None:
@@ -126,6 +136,7 @@ class WaitQueues(Resource):
         self._declared_on: LinkChannel | None = None
         self._declared: dict[Wait, float] = {}
         self._is_quorum = self.config.queue_type == "quorum"
+        self._has_quorum_queues = False
 
     def send(self, message: Message, delay: float, *, timeout: float | None = None, retries: int | None = None) -> None:
         """Send a message so that it reaches its exchange later; gives control back when the broker has it.
@@ -149,10 +160,15 @@ class WaitQueues(Resource):
         def publish(waiting: Message) -> None:
             self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
 
-        self._send(message, delay, publish, deadline)
+        self._send(message, Wait(rounded(delay), message.exchange, is_quorum=self._is_quorum), publish, deadline)
 
-    def hand_over(self, message: Message, delay: float) -> None:
+    def hand_over(self, message: Message, delay: float, target: str) -> None:
         """Do the same for a message that somebody holds, once, however long the broker takes to say that it has it.
+
+        Args:
+            message: The message.
+            delay: Seconds, as for :meth:`send`.
+            target: The durable queue that it is to come back to; empty for one that goes with its consumer.
 
         Raises:
             ConnectionLost: It was not sent, or the connection was lost.
@@ -160,10 +176,12 @@ class WaitQueues(Resource):
             ChannelClosed: The broker does not let us declare the wait queue.
             MessageTooLarge: It was not sent.
         """
-        self._send(message, delay, self._sender.hand_over, monotonic() + self.config.publish_timeout)
+        wait = Wait(rounded(delay), message.exchange, is_quorum=self._is_quorum)
+        if target and self._loses_nothing():
+            wait = wait._replace(target=target, is_quorum=True)
+        self._send(message, wait, self._sender.hand_over, monotonic() + self.config.publish_timeout)
 
-    def _send(self, message: Message, delay: float, publish: Callable[[Message], None], deadline: float) -> None:
-        wait = Wait(rounded(delay), message.exchange, self._chooses_quorum())
+    def _send(self, message: Message, wait: Wait, publish: Callable[[Message], None], deadline: float) -> None:
         # A mark of its own: two queues may have failed with the same message, of one id, at the same time.
         headers = {WAIT_HEADER: wait.queue, MARK: new_id()}
         waiting = Message(
@@ -180,16 +198,15 @@ class WaitQueues(Resource):
             self._ensure(wait, deadline)
             publish(waiting)
 
-    def _chooses_quorum(self) -> bool:
-        """Say whether wait queues are quorum queues: where the broker has them, whatever the queues of services are.
+    def _loses_nothing(self) -> bool:
+        """Say whether the broker has queues that give up no message before the next one has it on disk.
 
-        A classic queue forgets a message whose time has come before the next queue has it on disk, so that a broker
-        that is killed loses it.
+        Any other forgets a message whose time has come before that, so that a broker that is killed may lose it.
         """
         link = self._declarations.connection.link
-        if link is not None and link.has_quorum_queues:
-            self._is_quorum = True
-        return self._is_quorum
+        if link is not None:
+            self._has_quorum_queues = link.has_quorum_queues
+        return self._has_quorum_queues
 
     def _ensure(self, wait: Wait, deadline: float) -> None:
         """Have the queue declared, unless that was done a short while ago on this connection."""

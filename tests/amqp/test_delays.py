@@ -109,9 +109,23 @@ def test_what_waiting_adds_never_becomes_context_data(send: Send, wire: Any, bro
 def test_a_wait_queue_that_was_deleted_is_declared_again(send: Send, wire: Any, broker: str) -> None:
     send(lambda service: service.dispatch("placed", 1, delay=0.1))
     wait_until(lambda: len(Reminders.seen) == 1)
-    wire.channel.delete_queue(Wait(100, "orders.events", wire.link.has_quorum_queues).queue)
+    wire.channel.delete_queue(Wait(100, "orders.events").queue)
     send(lambda service: service.dispatch("placed", 2, delay=0.1))
     wait_until(lambda: len(Reminders.seen) == 2)
+
+
+def test_what_nobody_wants_keeps_nothing_that_somebody_wants(send: Send, broker: str) -> None:
+    """A quorum queue that hands on at least once keeps what no queue takes, and stands still at 32 of these."""
+    for number in range(40):
+        send(lambda service, number=number: service.dispatch("unheard", number, delay=0.1))
+    send(lambda service: service.dispatch("placed", "wanted", delay=0.1))
+    wait_until(lambda: [payload for payload, _ in Reminders.seen] == ["wanted"])
+
+
+def test_a_long_name_of_a_queue_fits_into_that_of_its_wait_queue() -> None:
+    names = {Wait(100, "", target, is_quorum=True).queue for target in ("q" * 255, "q" * 254 + "r", "q")}
+    assert len(names) == 3
+    assert all(len(name) <= 255 for name in names)
 
 
 def test_an_exchange_that_does_not_exist_is_found_out_before(send: Send, broker: str) -> None:

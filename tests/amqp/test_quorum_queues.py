@@ -98,7 +98,7 @@ def test_services_on_them_answer_and_handle(queues: Queues, rpc: Any, dispatch: 
 def test_retries_wait_in_quorum_queues(queues: Queues, dispatch: Any) -> None:
     dispatch("orders", "placed", 1)
     wait_until(lambda: Billing.seen == [1, 1, 1])
-    assert queues()["rpcservice.wait.quorum.50.default"] == "quorum"
+    assert queues()["rpcservice.retry.50.evt-orders-placed--billing.bill"] == "quorum"
 
 
 def test_delayed_events_wait_in_quorum_queues(queues: Queues, start: Start) -> None:

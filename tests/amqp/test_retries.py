@@ -213,7 +213,7 @@ def test_a_message_that_may_not_wait_is_kept_and_holds_up_no_other(
     start: Start, dispatch: Any, wire: Any, broker: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As with a queue of the same name that somebody else has declared, or without the permission to declare it."""
-    wait = Wait(50, "", wire.link.has_quorum_queues)
+    wait = Wait(50, "", BILL_QUEUE if wire.link.has_quorum_queues else "")
     wire.channel.declare_queue(wait.queue, durable=True, arguments={"x-message-ttl": 7})
     attempts = Attempts(failures=3)
     start(billing(attempts, retry=QUICK, concurrency=1))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from rpcservice import EventDispatcher, ServiceContainer, event_handler
+from rpcservice import EventDispatcher, Retry, ServiceContainer, event_handler
 from rpcservice.concurrency import Event, green
 from rpcservice.core.context import WorkerContext
 from rpcservice.testing import RabbitMQNode
@@ -16,26 +16,31 @@ pytestmark = pytest.mark.broker
 
 class Later:
     name = "later"
-    dispatch = EventDispatcher(delay=0.3)
+    dispatch = EventDispatcher()
+    failed: set[int] = set()
     handled: set[int] = set()
     gate: Event
 
-    @event_handler("later", "due")
+    @event_handler("later", "due", retry=Retry(initial=0.3, jitter=0))
     def handle(self, number: int) -> None:
+        if number not in self.failed:
+            self.failed.add(number)
+            raise ValueError("not yet")
         self.gate.wait(60)
         self.handled.add(number)
 
 
 @pytest.fixture
 def config(rabbitmq_node: RabbitMQNode) -> dict[str, Any]:
-    return {"AMQP_URI": rabbitmq_node.uri}
+    # Workers for all that is held back, and for what fails meanwhile.
+    return {"AMQP_URI": rabbitmq_node.uri, "max_workers": 500, "prefetch_count": 500}
 
 
 def test_what_waits_is_not_lost_when_the_broker_is_killed(
     container_factory: Callable[..., ServiceContainer], rabbitmq_node: RabbitMQNode, quick_pauses: None, gate: Event
 ) -> None:
     """What has come out of a classic queue, and waits in the next one to be handled, may be on no disk."""
-    Later.handled, Later.gate = set(), gate
+    Later.failed, Later.handled, Later.gate = set(), set(), gate
     service = container_factory(Later)
     service.start()
     (provider,) = service.dependencies
