@@ -430,3 +430,22 @@ def test_a_time_out_ends_the_call_that_has_set_it() -> None:
 
     green().start(wait)
     wait_until(lambda: seen == ["in time"], "the end of the call")
+
+
+def test_a_waiter_that_raises_keeps_no_other_from_being_woken() -> None:
+    event, woken = green().event(), []
+
+    def wait_and_raise() -> None:
+        event.wait()
+        raise ValueError("the first")
+
+    def wait() -> None:
+        woken.append(event.wait(5))
+
+    eventlet.spawn(wait_and_raise)
+    task = green().spawn(wait)
+    green().sleep(0)
+    green().sleep(0)
+    event.set()
+    assert task.wait(5)
+    assert woken == [True]

@@ -56,15 +56,16 @@ class Acks:
             if delivery_tag not in done:
                 break
             ready.append(delivery_tag)
+        # Taken out before they are written: a second ack of a message would cost the channel.
+        for delivery_tag in ready:
+            del held[delivery_tag]
+            done.discard(delivery_tag)
         if ready:
             self._write(ack_frame(self._number, ready[-1], len(ready) > 1))
-            for delivery_tag in ready:
-                del held[delivery_tag]
-                done.discard(delivery_tag)
         for delivery_tag in sorted(done):
             held.pop(delivery_tag, None)
+            done.discard(delivery_tag)
             self._write(ack_frame(self._number, delivery_tag, False))
-        done.clear()
 
     def clear(self) -> None:
         """Forget everything: the channel is gone, and the broker gives what was on it to somebody again."""

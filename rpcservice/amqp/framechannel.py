@@ -55,8 +55,8 @@ class FrameChannel:
 
     def publish(self, message: Message) -> int:
         """Hand one message to the writer; gives its sequence number (0 without confirms)."""
-        if self.failure is not None:
-            raise self.failure
+        if not self.is_open:
+            raise self.failure or _closed()
         key = (message.exchange, message.routing_key, message.mandatory)
         head = self._heads.get(key)
         if head is None:
@@ -258,6 +258,7 @@ class FrameChannel:
         # A tag of our own, known before the first delivery, which may come in one packet with the broker's answer.
         tag = consumer_tag or f"ctag-{new_id()}"
         self._callbacks[tag] = on_message
+        self._without_acks.discard(tag)
         if no_ack:
             self._without_acks.add(tag)
         if on_cancel is not None:
@@ -300,14 +301,20 @@ class FrameChannel:
         if not self.is_open:
             return
         self.on_closed = None
-        if self._acks is not None:
-            self._acks.send()
         try:
-            self._call(self.amqp.close)
+            self._call(self._close)
         finally:
             self.is_open = False
-            self.failure = self.failure or ChannelClosed(200, "this process closed it")
+            self.failure = self.failure or _closed()
             self._link.forget(self)
+
+    def _close(self) -> None:
+        if self._acks is not None:
+            self._acks.send()
+            self._acks.clear()
+        # Before the broker is told: a frame that comes behind would cost the connection.
+        self.is_open = False
+        self.amqp.close()
 
     def abandon(self, reason: str) -> None:
         """End because it is out of step with the broker; does not wait."""
@@ -326,3 +333,7 @@ class FrameChannel:
 
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return self._link.call(self, function, *args, **kwargs)
+
+
+def _closed() -> ChannelClosed:
+    return ChannelClosed(200, "this process closed it")

@@ -139,7 +139,7 @@ class SocketWriter:
     def __init__(self, sock: Any, backend: Backend, on_failure: Callable[[Exception], None]) -> None:
         self.count = 0
         self._pending: deque[bytes] = deque()
-        self._gathering: list[Callable[[], object]] = []
+        self._gathering: deque[Callable[[], object]] = deque()
         self._sendall = sock.sendall
         self._plain = _plain_socket(sock, backend)
         self._backend = backend
@@ -188,9 +188,8 @@ class SocketWriter:
             self._to_write.set()
 
     def _gather(self) -> None:
-        gathering, self._gathering = self._gathering, []
-        for gather in gathering:
-            gather()
+        while self._gathering:
+            self._gathering.popleft()()
 
     def _run(self) -> None:
         pending = self._pending

@@ -81,11 +81,12 @@ class GreenEvent:
     def _wake(self) -> None:
         # A new list first: who is woken may wait here again at once, and is not to be woken twice.
         waiters, self._waiters = self._waiters, []
+        if len(waiters) == 1:
+            waiters[0].wake()
+            return
         for waiter in waiters:
-            greenlet = waiter.greenlet
-            if greenlet is not None:
-                waiter.is_woken = True
-                greenlet.switch()
+            # What one of them raises is not for the others.
+            self._backend.turns.post(waiter.wake)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is up, at most ``timeout`` seconds; False when the time ran out."""
@@ -114,6 +115,11 @@ class _Waiter:
         self.greenlet = greenlet
         self.is_overdue = False
         self.is_woken = False
+
+    def wake(self) -> None:
+        if self.greenlet is not None:
+            self.is_woken = True
+            self.greenlet.switch()
 
 
 class GreenTask:

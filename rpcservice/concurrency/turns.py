@@ -50,8 +50,9 @@ class Turns:
             self._schedule()
 
     def _schedule(self) -> None:
-        self._is_due = True
+        # In this order: Ctrl-C may come in between.
         self._hub.schedule_call_global(0, self._run)
+        self._is_due = True
 
     def _run(self) -> None:
         # What is left from here on is for the next turn, so that sockets have theirs.
@@ -113,8 +114,9 @@ class Deadlines:
     def _schedule(self, due_at: float, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._is_due_at = due_at
+        # In this order: Ctrl-C may come in between.
         self._timer = self._hub.schedule_call_global(seconds, self._run)
+        self._is_due_at = due_at
 
     def note_stale(self) -> None:
         """Count a greenlet that waits no longer; its entry stays until there are more of these than of others."""
