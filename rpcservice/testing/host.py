@@ -97,6 +97,10 @@ class FakeHost:
         """Do the same; the worker has ended when this gives its context."""
         return self.run_worker(entrypoint, *args, **options)
 
+    def count_waiting(self) -> int:
+        """Give none: workers run at once."""
+        return 0
+
     def unfinished(self, entrypoint: Any) -> list[WorkerContext]:
         """Give none: workers end at once."""
         return []
