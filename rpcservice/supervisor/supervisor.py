@@ -170,16 +170,25 @@ class Supervisor:
         worker.has_ended = True
         self._workers.remove(worker)
         if worker.is_stopping or self._is_ending:
-            # Of those that have never been up the error tells enough.
-            level = logging.INFO if self._stops or self._lines is not None else logging.DEBUG
-            _log.log(level, "%s (pid %d) has stopped", worker, worker.pid)
-            self._failure = self._failure or (worker.failure if self._is_ending else None)
+            self._note_stopped(worker)
             return
         for slot in self._slots:
             if slot.worker is worker:
                 self._lose(slot, worker)
             elif slot.successor is worker:
                 slot.successor = None
+
+    def _note_stopped(self, worker: Worker) -> None:
+        """Tell how a worker that was to stop has ended; one that did not stop in order is a failure of the stop."""
+        if worker.was_cut_short:
+            end = f"{worker.end_in_words()} before it had stopped"
+            _log.error("%s (pid %d) %s", worker, worker.pid, end)
+            if self._is_ending and self._failure is None:
+                self._failure = worker.failure or {"message": f"{worker} {end}", "code": 1}
+            return
+        # Of those that have never been up the error tells enough.
+        level = logging.INFO if self._stops or self._lines is not None else logging.DEBUG
+        _log.log(level, "%s (pid %d) has stopped", worker, worker.pid)
 
     def _lose(self, slot: Slot, worker: Worker) -> None:
         """Have somebody else in the place of a worker that has ended by itself."""

@@ -29,6 +29,7 @@ class Worker:
         kill_at: When it is ended if it has not ended by itself; None for never.
         is_stopping: Whether it was told to stop.
         leads: Whether it was told to do what only one worker does.
+        was_killed: Whether it was made to end without finishing its work.
         has_ended: Whether it was seen to have ended.
         failure: What it said of its end.
         lines: What it said of its services.
@@ -44,6 +45,7 @@ class Worker:
         self.kill_at: float | None = None
         self.is_stopping = False
         self.leads = False
+        self.was_killed = False
         self.has_ended = False
         self.failure: Failure | None = None
         self.lines: list[str] = []
@@ -126,15 +128,15 @@ class Worker:
 
     def kill(self) -> None:
         """Have it end without finishing anything."""
-        self.is_stopping, self.late_at = True, None
-        self.kill_at = monotonic() + LAST_RESORT
+        self.is_stopping = self.was_killed = True
+        self.late_at, self.kill_at = None, monotonic() + LAST_RESORT
         self.tell("kill")
         if not self.is_ready:
             self._process.kill()
 
     def end(self) -> None:
         """Have the system end the process."""
-        self.kill_at = None
+        self.kill_at, self.was_killed = None, True
         self._process.kill()
 
     def leave(self) -> None:
@@ -145,6 +147,12 @@ class Worker:
     def exit_code(self) -> int:
         """The exit code of a process that has ended; below 0 the number of the signal that ended it."""
         return self._process.returncode
+
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether it has ended before it had stopped in order, and nobody here wanted it to."""
+        # It has no handler for SIGTERM before there is something to finish.
+        return not self.was_killed and self.exit_code not in (0, -signal.SIGTERM)
 
     def end_in_words(self) -> str:
         """Say how a process has ended."""

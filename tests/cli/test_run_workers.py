@@ -556,6 +556,25 @@ def test_a_second_signal_kills_all_workers(team: Callable[..., Running], rabbitm
     assert not [pid for pid in workers.values() if is_alive(pid)]
 
 
+@pytest.mark.parametrize(
+    ("end", "words"), [("os.kill(os.getpid(), 9)", "was ended by SIGKILL"), ("os._exit(4)", "ended with exit code 4")]
+)
+def test_a_worker_that_dies_while_it_stops_is_a_failure(
+    end: str, words: str, team: Callable[..., Running], folder: Path, rabbitmq_uri: str
+) -> None:
+    (folder / "team.py").write_text(
+        TEAM + f"\n    @rpc\n    def die_late(self):\n        self.take(1)\n        {end}\n"
+    )
+    running = team(1)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=60) as rpc:
+        rpc.team.die_late.call_async()
+        running.wait_for("at work")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.wait() == 1
+    assert errors_of(running) == [f"Error: worker 1 {words} before it had stopped"]
+    assert [line for line in running.err if "ERROR" in line and f"{words} before it had stopped" in line]
+
+
 def test_a_worker_that_does_not_stop_is_killed_at_the_limit(
     team: Callable[..., Running], folder: Path, rabbitmq_uri: str
 ) -> None:
