@@ -54,8 +54,10 @@ test: $(VENV)/.installed-dev rabbitmq chromium redis postgresql ## Run all tests
 # What is left of a run that was broken off would be counted again. FAULTS_TABLE=docs/faults.csv renews the docs' table.
 faults: $(VENV)/.installed-dev rabbitmq ## Kill brokers, services and networks under load, and count; takes some 20 minutes
 	@rm -f .faults-report
-	@FAULTS_REPORT=$(CURDIR)/.faults-report $(BIN)/python -m pytest -q -m faults tests/faults $(PYTEST_ARGS); \
-		code=$$?; $(BIN)/python tests/faults/figures.py .faults-report $(FAULTS_TABLE); exit $$code
+	@export FAULTS_REPORT=$(CURDIR)/.faults-report; run="$(BIN)/python -m pytest -q -m faults tests/faults"; \
+		$$run $(PYTEST_ARGS); code=$$?; \
+		if [ $$code = 1 ]; then echo 'Running again what failed.'; $$run --last-failed; code=$$?; fi; \
+		$(BIN)/python tests/faults/figures.py .faults-report $(FAULTS_TABLE); exit $$code
 
 # A variable of make alone: bash has one of this name.
 SECONDS = 600
