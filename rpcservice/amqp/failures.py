@@ -16,6 +16,7 @@ from rpcservice.amqp.deadletters import (
     lighter,
 )
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
+from rpcservice.amqp.localcalls import LocalRequest
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.amqp.waiting import WAIT_EXCHANGE, WaitQueues
 from rpcservice.core.entrypoint import Entrypoint
@@ -129,13 +130,43 @@ class Failures:
         _log.warning("%s: attempt %d%s: %s; again in %.3g s", self, attempts, limit, summary(error), pause)
         message = again(delivery, self.queue, way_back, attempts)
         try:
-            is_kept = self._hand_over(holder, lambda: self._waits.hand_over(message, pause, self._target))
+            self._have_wait(holder, message, pause)
         except (ChannelClosed, MessageTooLarge) as exc:
             _log.error("%s cannot be tried again: %s", self, exc)
             return False
-        if is_kept:
-            holder.message.ack()
         return True
+
+    def _have_wait(self, holder: Holder, message: Message, pause: float) -> None:
+        """Give a message to the broker for a while, and acknowledge the one that it was made of.
+
+        Raises:
+            MessageTooLarge: The headers do not fit into a frame.
+            ChannelClosed: The broker does not allow it.
+        """
+        request = holder.message
+        if isinstance(request, LocalRequest):
+            self._hand_out(request, message, pause)
+            request.ack()
+        elif self._hand_over(holder, lambda: self._waits.hand_over(message, pause, self._target)):
+            holder.message.ack()
+
+    def _hand_out(self, request: LocalRequest, message: Message, pause: float) -> None:
+        """Send a request on that the broker knows nothing of: as long as its caller waits, for nobody else does."""
+        for interval in pauses():
+            seconds = request.seconds_left
+            if seconds == 0:
+                break
+            try:
+                if seconds is None:
+                    self._waits.hand_over(message, pause, self._target)
+                else:
+                    self._waits.send(message, pause, timeout=seconds, retries=0)
+                return
+            except (ChannelClosed, MessageTooLarge):
+                raise
+            except BrokerError as exc:
+                self._pause(exc, interval if seconds is None else min(interval, seconds))
+        _log.error("%s: a request of this process is dropped: its caller waits no longer for a broker to keep it", self)
 
     def bury(self, holder: Holder, error: BaseException, way_back: Route) -> bool:
         """Put a message with the dead letters, if there are any for it; it is not acknowledged here.
@@ -199,10 +230,13 @@ class Failures:
             except (ChannelClosed, MessageTooLarge):
                 raise
             except BrokerError as exc:
-                _log.warning("%s: its message cannot be kept yet: %s; trying again in %g s", self, exc, pause)
-                self._backend.sleep(pause)
+                self._pause(exc, pause)
         _log.warning("%s: the connection broke, so the broker gives its message to somebody again", self)
         return False
+
+    def _pause(self, error: BrokerError, seconds: float) -> None:
+        _log.warning("%s: its message cannot be kept yet: %s; trying again in %.3g s", self, error, seconds)
+        self._backend.sleep(seconds)
 
     def _declare_again(self, delivery: Delivery) -> None:
         try:

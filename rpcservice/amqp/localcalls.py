@@ -4,6 +4,7 @@ Both are made, hooked into, copied and read as those that the broker carries, so
 """
 
 from contextvars import Context
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rpcservice.amqp.codec import Codec
@@ -111,6 +112,14 @@ class LocalRequest(Delivery):
         self._calls = calls
         self._message = message
         self._call = call
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the caller still waits, in seconds: 0 when it does no longer, None without end."""
+        call = self._call
+        if call.is_done():
+            return 0
+        return None if call.deadline is None else max(0, call.deadline - monotonic())
 
     def answer(self, codec: Codec, body: bytes) -> None:
         """Hand the reply over, where nobody wants to see it as a message."""
