@@ -18,12 +18,29 @@ _KNOWN_BY_THE_BROKER = ("amqp:", "amqps:", "memory:", "pyamqp:")
 """Brokers that know their exchanges; with others of kombu's, each process knows those that it has declared itself."""
 
 
+Work = Callable[[LinkChannel], None]
+"""Asks the broker for something, and waits for the answer."""
+
+
 class _Errand:
-    """Something that is done on the channel, once for all who want it done at the same time."""
+    """Something that is done on the channel, once for all who want it done at the same time.
 
-    __slots__ = ("done", "error")
+    Attributes:
+        work: Does it.
+        deadline: Until when the most patient of those waits, on the monotonic clock.
+        waiting: How many wait.
+        is_begun: The broker is asked, or about to be: that is not taken back any more.
+        done: Set at the end.
+        error: Why it was not done.
+    """
 
-    def __init__(self, done: Event) -> None:
+    __slots__ = ("deadline", "done", "error", "is_begun", "waiting", "work")
+
+    def __init__(self, work: Work, deadline: float, done: Event) -> None:
+        self.work = work
+        self.deadline = deadline
+        self.waiting = 0
+        self.is_begun = False
         self.done = done
         self.error: BaseException | None = None
 
@@ -39,7 +56,6 @@ class Declarations(Resource):
     def setup(self) -> None:
         """Ask for the connection; the channel is opened when it is first needed."""
         self.connection = self.resources.get(AmqpConnection, self.key)
-        self._lock = self.backend.lock()
         self._guard = self.backend.guard()
         self._channel: ManagedChannel | None = None
         self._spent: LinkChannel | None = None
@@ -47,7 +63,9 @@ class Declarations(Resource):
         self._declared: set[str] = set()
         self._can_check = self.key.uri.startswith(_KNOWN_BY_THE_BROKER)
         self._seen: tuple[Link | None, set[str]] = (None, set())
+        # In this order, by one task for all of them.
         self._errands: dict[Hashable, _Errand] = {}
+        self._is_running = False
 
     def ensure(self, entities: Sequence[Declarable], seconds: float, *, may_wait: bool = True) -> None:
         """Have entities declared: those that have not been since the connection is there, or may be gone again.
@@ -88,7 +106,7 @@ class Declarations(Resource):
     def carry_out(
         self,
         key: Hashable,
-        work: Callable[[LinkChannel], None],
+        work: Work,
         deadline: float,
         silence: str = "the broker does not answer a declaration",
     ) -> None:
@@ -97,23 +115,31 @@ class Declarations(Resource):
         Args:
             key: What it is; who asks for the same meanwhile has the same outcome.
             work: Does it.
-            deadline: Until when to wait for it, on the monotonic clock. It may still be done after that: a broker that
-                takes nothing, because of an alarm, does so later.
+            deadline: Until when to wait for it, on the monotonic clock. What the broker has been asked for may still be
+                done after that, by one that takes nothing meanwhile because of an alarm; what it has not is given up
+                when nobody waits for it any more.
             silence: What to say of a broker that does not answer.
 
         Raises:
-            ConnectionLost: It was not done in time.
+            ConnectionLost: It was not done in time, or this process is stopping.
             ChannelClosed: The broker refused it.
         """
         if self.connection.link is None and deadline <= monotonic():
             raise self._not_done(silence)
-        errand = self._begin(key, work)
-        if not errand.done.wait(max(0, deadline - monotonic())):
+        errand = self._join(key, work, deadline)
+        try:
+            self._see_to(errand)
+            is_done = errand.done.wait(max(0, deadline - monotonic()))
+        finally:
+            self._leave(key, errand)
+        if not is_done:
             raise self._not_done(silence)
         error = errand.error
+        # One for each, for others may wait for the same answer.
         if isinstance(error, ChannelClosed):
-            # One for each, for others may wait for the same answer.
             raise ChannelClosed(error.code, error.text)
+        if isinstance(error, ConnectionLost):
+            raise ConnectionLost(str(error), maybe_executed=error.maybe_executed)
         if error is not None:
             raise error
 
@@ -121,44 +147,99 @@ class Declarations(Resource):
         reason = self.connection.health() or silence
         return ConnectionLost(f"nothing was sent: {reason}", maybe_executed=False)
 
-    def _begin(self, key: Hashable, work: Callable[[LinkChannel], None]) -> _Errand:
+    def _join(self, key: Hashable, work: Work, deadline: float) -> _Errand:
         with self._guard:
             errand = self._errands.get(key)
-            if errand is not None:
-                return errand
-            errand = self._errands[key] = _Errand(self.backend.event())
+            if errand is None:
+                errand = self._errands[key] = _Errand(work, deadline, self.backend.event())
+            errand.deadline = max(errand.deadline, deadline)
+            errand.waiting += 1
+            return errand
+
+    def _leave(self, key: Hashable, errand: _Errand) -> None:
+        with self._guard:
+            errand.waiting -= 1
+            if not errand.waiting and not errand.is_begun and self._errands.get(key) is errand:
+                del self._errands[key]
+
+    def _see_to(self, errand: _Errand) -> None:
+        """Have somebody carry errands out."""
+        with self._guard:
+            if self._is_running:
+                return
+            self._is_running = True
         try:
             # In a task, for a broker that takes nothing does not answer, and who waits has a time-out.
-            self.backend.spawn(self._run, key, work, errand)
+            self.backend.spawn(self._run)
         except RuntimeError:
             # From Python 3.12 on, an interpreter that ends starts no threads.
-            self._run(key, work, errand)
-        return errand
+            self._run_here()
+        else:
+            # With a channel at hand and none before it, it is done however soon who asks goes away.
+            errand.is_begun = errand.is_begun or self.current is not None
 
-    def _run(self, key: Hashable, work: Callable[[LinkChannel], None], errand: _Errand) -> None:
+    def _run_here(self) -> None:
+        if self.connection.link is not None and self.connection.health() is not None:
+            # Nothing would end the wait for its answer.
+            self._is_running = False
+            raise self._not_done("")
+        self._run()
+
+    def _run(self) -> None:
+        """Carry errands out until there are none."""
         try:
-            self._work(work)
-        except BaseException as exc:
-            errand.error = exc
-        finally:
-            with self._guard:
-                del self._errands[key]
-            errand.done.set()
+            while not self._is_idle():
+                self._carry_out_next()
+        except BaseException:
+            self._is_running = False
+            raise
 
-    def _work(self, work: Callable[[LinkChannel], None]) -> None:
-        channel = self._open()
-        while True:
-            current = channel.wait(None)
-            with self._lock:
-                # Whoever had the lock before may have closed it; on threads, before its end is told here.
-                if current is channel.current and current is not self._spent:
-                    try:
-                        work(current)
-                    except ChannelClosed:
-                        self._spent = current
-                        raise
-                    return
+    def _is_idle(self) -> bool:
+        with self._guard:
+            self._is_running = bool(self._errands)
+            return not self._is_running
+
+    def _carry_out_next(self) -> None:
+        patience = max((errand.deadline for errand in list(self._errands.values())), default=0)
+        try:
+            channel = self._open().wait(patience)
+        except ConnectionLost as exc:
+            self._give_up(exc)
+            return
+        key, errand = self._begin_next(channel)
+        if errand is None:
             self.backend.sleep(0)
+            return
+        try:
+            errand.work(channel)
+        except BaseException as exc:
+            if isinstance(exc, ChannelClosed):
+                self._spent = channel
+            errand.error = exc
+        self._end(key, errand)
+
+    def _begin_next(self, channel: LinkChannel) -> tuple[Hashable, _Errand | None]:
+        with self._guard:
+            # The errand before may have closed the channel; on threads, before its end is told here.
+            if channel is self.current and channel is not self._spent:
+                for key, errand in self._errands.items():
+                    errand.is_begun = True
+                    return key, errand
+        return None, None
+
+    def _give_up(self, error: ConnectionLost) -> None:
+        """Tell those of it for whom no channel came in time; at the stop, everybody."""
+        now = monotonic()
+        for key, errand in list(self._errands.items()):
+            if errand.deadline <= now or self.connection.is_stopping:
+                errand.error = error
+                self._end(key, errand)
+
+    def _end(self, key: Hashable, errand: _Errand) -> None:
+        with self._guard:
+            if self._errands.get(key) is errand:
+                del self._errands[key]
+        errand.done.set()
 
     def _open(self) -> ManagedChannel:
         with self._guard:

@@ -79,6 +79,9 @@ class ManagedChannel:
             self.current = None
             self._is_settling = True
             self._ready.clear()
+            if self._connection.is_stopping:
+                # It does not come back, and who has just begun to wait must not wait for that.
+                self._ready.set()
         if isinstance(failure, ChannelClosed):
             _log.error("channel for %s: %s; it is opened again", self.name, failure)
         try:
@@ -115,12 +118,13 @@ class ManagedChannel:
 
     def _await(self, deadline: float | None) -> LinkChannel:
         while (channel := self.current) is None:
+            # Before the wait too: what is lost after the stop wakes nobody any more.
+            if self._connection.is_stopping:
+                raise ConnectionLost("nothing was sent: this process is stopping", maybe_executed=False)
             remaining = None if deadline is None else deadline - monotonic()
             if (remaining is not None and remaining <= 0) or not self._ready.wait(remaining):
                 reason = self._connection.health() or "the connection is being set up again"
                 raise ConnectionLost(f"nothing was sent: {reason}", maybe_executed=False)
-            if self._connection.is_stopping:
-                raise ConnectionLost("nothing was sent: this process is stopping", maybe_executed=False)
         return channel
 
     def stop_waiting(self) -> None:

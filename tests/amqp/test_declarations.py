@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from kombu import Exchange
+from waiting import wait_until
 
 from rpcservice.amqp import declarations
 from rpcservice.amqp.connection import AmqpConnection, ConnectionKey, connection_key
@@ -155,6 +156,145 @@ def test_where_no_thread_can_be_started_who_asks_does_it(rig: Rig, monkeypatch: 
     monkeypatch.setattr(rig.host.backend, "spawn", refuse, raising=False)
     rig.declarations.check("there", 5)
     assert rig.declarations.knows("there")
+
+
+# While the broker is away
+
+
+def send_away(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lose the connection, and let none be made any more until the patch is undone."""
+    link: Any = rig.connection.link
+    rig.declarations._open().wait(None)
+
+    def refuse() -> None:
+        raise ConnectionLost("the broker is away")
+
+    monkeypatch.setattr(rig.connection, "_connect", refuse)
+    link.lose(ConnectionLost("cut"))
+    wait_until(lambda: rig.declarations.current is None, "the end of the channel")
+
+
+def test_many_who_ask_while_the_broker_is_away_need_one_task(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    send_away(rig, monkeypatch)
+    spawned: list[Any] = []
+    spawn = rig.host.backend.spawn
+
+    def counted(function: Any, *args: Any) -> Any:
+        spawned.append(getattr(function, "__self__", None))
+        return spawn(function, *args)
+
+    def ask(number: int) -> None:
+        with pytest.raises(ConnectionLost):
+            rig.declarations.check(f"exchange-{number}", 30)
+
+    monkeypatch.setattr(rig.host.backend, "spawn", counted, raising=False)
+    asking = [spawn(ask, number) for number in range(20)]
+    wait_until(lambda: len(rig.declarations._errands) == 20, "the questions")
+    assert spawned.count(rig.declarations) == 1
+    rig.connection.stop()
+    assert all(task.wait(10) for task in asking)
+
+
+def test_what_nobody_waits_for_any_more_is_given_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker is not asked when it is back, and nothing stays until then."""
+    with monkeypatch.context() as patch:
+        send_away(rig, patch)
+        outcomes = rig.together(*[lambda n=n: rig.declarations.check(f"exchange-{n}", 0.1) for n in range(10)])
+        assert all(isinstance(outcome, ConnectionLost) for outcome in outcomes)
+        assert rig.declarations._errands == {}
+        wait_until(lambda: not rig.declarations._is_running, "the end of the task")
+    rig.connection.call_attention()
+    rig.channel = wait_until(lambda: rig.connection.link).channel()
+    rig.channel.declare_exchange("there")
+    rig.watch()
+    rig.declarations.check("there", 5)
+    assert rig.asked == ["there"]
+
+
+def test_who_still_waits_has_it_done_when_another_has_gone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.channel.declare_exchange("there")
+    with monkeypatch.context() as patch:
+        send_away(rig, patch)
+        patient = rig.host.backend.spawn(rig.declarations.check, "there", 30)
+        wait_until(lambda: rig.declarations._errands, "the question")
+        with pytest.raises(ConnectionLost):
+            rig.declarations.check("there", 0.05)
+        assert patient.is_alive()
+    assert patient.wait(10)
+    assert rig.declarations.knows("there")
+
+
+def test_a_stop_wakes_all_who_wait(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    send_away(rig, monkeypatch)
+    errors: list[str] = []
+
+    def ask(number: int) -> None:
+        with pytest.raises(ConnectionLost) as caught:
+            rig.declarations.check(f"exchange-{number}", 60)
+        errors.append(str(caught.value))
+
+    asking = [rig.host.backend.spawn(ask, number) for number in range(3)]
+    wait_until(lambda: len(rig.declarations._errands) == 3, "the questions")
+    rig.connection.stop()
+    assert all(task.wait(10) for task in asking)
+    assert errors == ["nothing was sent: this process is stopping"] * 3
+    wait_until(lambda: not rig.declarations._is_running, "the end of the task")
+
+
+def test_nobody_waits_for_a_channel_after_the_stop(rig: Rig) -> None:
+    """One that is lost after it was told that it will not come back is no longer told so."""
+    managed = rig.declarations._open()
+    channel = managed.wait(None)
+    rig.connection.stop()
+    assert channel.on_closed is not None
+    channel.on_closed(ConnectionLost("closed"))
+    errors: list[str] = []
+
+    def wait() -> None:
+        with pytest.raises(ConnectionLost) as caught:
+            managed.wait(None)
+        errors.append(str(caught.value))
+
+    assert rig.host.backend.spawn(wait).wait(5)
+    assert errors == ["nothing was sent: this process is stopping"]
+
+
+def refuse_threads(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(rig.host.backend, "spawn", refuse, raising=False)
+
+
+def test_where_no_thread_can_be_started_who_asks_waits_no_longer_than_told(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_away(rig, monkeypatch)
+
+    def ask() -> None:
+        with pytest.raises(ConnectionLost, match=r"nothing was sent: .* the broker is away"):
+            rig.declarations.check("there", 1.5)
+
+    task = rig.host.backend.spawn(ask)
+    refuse_threads(rig, monkeypatch)
+    assert task.wait(5)
+    assert rig.declarations._errands == {}
+
+
+def test_where_no_thread_can_be_started_a_broker_with_an_alarm_is_not_asked(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could end the wait for its answer."""
+    rig.watch()
+    rig.connection._set_blocked("low on memory")
+    refuse_threads(rig, monkeypatch)
+    with pytest.raises(ConnectionLost, match="takes no messages: low on memory"):
+        rig.declarations.ensure([Exchange("made")], 5)
+    assert rig.asked == []
+    assert rig.declarations._errands == {}
+    rig.connection._set_blocked(None)
+    rig.declarations.ensure([Exchange("made")], 5)
+    assert rig.asked == ["made"]
 
 
 def test_brokers_that_do_not_know_exchanges_are_not_asked() -> None:
