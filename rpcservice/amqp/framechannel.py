@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from amqp.exceptions import AMQPError
 
 from rpcservice.amqp import frames
-from rpcservice.amqp.acks import Acks
+from rpcservice.amqp.acks import Hold, make_acks
 from rpcservice.amqp.link import Delivery, Message, QueueInfo, Returned
 from rpcservice.amqp.properties import check_names, decode_properties, encode_properties
 from rpcservice.core.context import new_id
@@ -43,13 +43,11 @@ class FrameChannel:
         self._heads: dict[tuple[str, str, bool], bytes] = {}
         self._origins: dict[bytes, tuple[str, bool, str, str]] = {}
         assert link.writer is not None
-        # On threads nobody knows when a turn ends.
-        self._acks = Acks(self.number, link.write, link.writer.leave) if link.backend.name == "eventlet" else None
-        self._callbacks: dict[str, Callable[[Delivery], None]] = {}
-        self._without_acks: set[str] = set()
+        self._acks = make_acks(self.number, link.write, link.writer.leave, link.backend)
+        self._consumers: dict[str, tuple[Callable[[Delivery], None], Hold | None]] = {}
         self._on_cancel: dict[str, Callable[[], None]] = {}
         self._got: Delivery | None = None
-        self._holds_got = False
+        self._hold_got: Hold | None = None
 
     # Hot methods
 
@@ -84,23 +82,17 @@ class FrameChannel:
         """Acknowledge, on greenlets at the end of the turn; without effect on a channel that is gone."""
         if not self.is_open:
             return
-        if self._acks is not None and not multiple:
+        if not multiple:
             self._acks.add(delivery_tag)
             return
-        self._forget_held(delivery_tag, multiple)
+        self._acks.forget(delivery_tag, multiple)
         self._write(frames.ack_frame(self.number, delivery_tag, multiple))
 
     def reject(self, delivery_tag: int, requeue: bool = False, multiple: bool = False) -> None:
         """Give back to the queue or drop; without effect on a channel that is gone."""
         if self.is_open:
-            self._forget_held(delivery_tag, multiple)
-            self._write(frames.nack_frame(self.number, delivery_tag, multiple, requeue))
-
-    def _forget_held(self, delivery_tag: int, multiple: bool) -> None:
-        """Have what has been acknowledged go first, and take what a frame is about to settle for settled."""
-        if self._acks is not None:
-            self._acks.send()
             self._acks.forget(delivery_tag, multiple)
+            self._write(frames.nack_frame(self.number, delivery_tag, multiple, requeue))
 
     # Called by the reader
 
@@ -111,13 +103,14 @@ class FrameChannel:
         if known is None:
             known = self._decode_origin(rest)
         tag, redelivered, exchange, routing_key = known
-        callback = self._callbacks.get(tag)
-        if callback is None:
+        consumer = self._consumers.get(tag)
+        if consumer is None:
             # It was on its way when the consumer was cancelled.
             self.reject(delivery_tag, requeue=True)
             return
-        if self._acks is not None and tag not in self._without_acks:
-            self._acks.hold(delivery_tag)
+        callback, hold = consumer
+        if hold is not None:
+            hold(delivery_tag)
         properties = decode_properties(header, 12)
         try:
             callback(Delivery(self, tag, delivery_tag, redelivered, exchange, routing_key, body, properties))
@@ -140,8 +133,8 @@ class FrameChannel:
     def got(self, method: bytes, header: bytes, body: bytes) -> None:
         """Keep a message for who asks for it; py-amqp is told that there was none, for it reads nothing but UTF-8."""
         self._got = got = Delivery(self, "", *frames.decode_get_ok(method), body, decode_properties(header, 12))
-        if self._acks is not None and self._holds_got:
-            self._acks.hold(got.delivery_tag)
+        if self._hold_got is not None:
+            self._hold_got(got.delivery_tag)
         self._link.pass_on(frames.METHOD, self.number, frames.GET_EMPTY)
 
     def confirmed(self, sequence: int, multiple: bool, taken: bool) -> None:
@@ -151,7 +144,7 @@ class FrameChannel:
 
     def cancelled(self, consumer_tag: str) -> None:
         """Tell a consumer that the broker ended it."""
-        self._callbacks.pop(consumer_tag, None)
+        self._consumers.pop(consumer_tag, None)
         on_cancel = self._on_cancel.pop(consumer_tag, None)
         if on_cancel is not None:
             on_cancel()
@@ -163,8 +156,7 @@ class FrameChannel:
                 return
             self.failure = failure
             self.is_open = False
-            if self._acks is not None:
-                self._acks.clear()
+            self._acks.clear()
         if self.on_closed is not None:
             self.on_closed(failure)
 
@@ -257,10 +249,7 @@ class FrameChannel:
         check_names(queue)
         # A tag of our own, known before the first delivery, which may come in one packet with the broker's answer.
         tag = consumer_tag or f"ctag-{new_id()}"
-        self._callbacks[tag] = on_message
-        self._without_acks.discard(tag)
-        if no_ack:
-            self._without_acks.add(tag)
+        self._consumers[tag] = (on_message, self._acks.holder(no_ack))
         if on_cancel is not None:
             self._on_cancel[tag] = on_cancel
         try:
@@ -273,7 +262,7 @@ class FrameChannel:
                 arguments=arguments,
             )
         except BaseException:
-            self._callbacks.pop(tag, None)
+            self._consumers.pop(tag, None)
             self._on_cancel.pop(tag, None)
             raise
         return tag
@@ -282,7 +271,7 @@ class FrameChannel:
         """End a consumer; what it was given stays to be acked."""
         self._on_cancel.pop(consumer_tag, None)
         self._call(self.amqp.basic_cancel, consumer_tag)
-        self._callbacks.pop(consumer_tag, None)
+        self._consumers.pop(consumer_tag, None)
 
     def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
         """Take one message of a queue, or None when it is empty."""
@@ -291,7 +280,7 @@ class FrameChannel:
         return message
 
     def _get(self, queue: str, no_ack: bool) -> Delivery | None:
-        self._holds_got = not no_ack
+        self._hold_got = self._acks.holder(no_ack)
         self.amqp.basic_get(queue, no_ack)
         message, self._got = self._got, None
         return message
@@ -309,16 +298,15 @@ class FrameChannel:
             self._link.forget(self)
 
     def _close(self) -> None:
-        if self._acks is not None:
-            self._acks.send()
-            self._acks.clear()
+        self._acks.send()
+        self._acks.clear()
         # Before the broker is told: a frame that comes behind would cost the connection.
         self.is_open = False
         self.amqp.close()
 
     def abandon(self, reason: str) -> None:
         """End because it is out of step with the broker; does not wait."""
-        if self._acks is not None and self.is_open:
+        if self.is_open:
             self._acks.send()
         self.fail(ConnectionLost(f"the channel is given up: {reason}"))
         self._link.backend.spawn(self._close_abandoned)

@@ -104,6 +104,28 @@ def test_the_second_ack_of_a_message_is_told_as_it_is(turn: Turn) -> None:
     assert turn.end() == [one(1)]
 
 
+def test_a_message_that_is_acknowledged_twice_in_a_turn_is_told_of_once(turn: Turn) -> None:
+    turn.acks.add(1)
+    turn.acks.add(1)
+    assert turn.end() == [one(1)]
+
+
+def test_what_has_gathered_is_written_before_a_frame_that_settles_others(turn: Turn) -> None:
+    turn.acks.add(1)
+    turn.acks.add(3)
+    turn.acks.forget(2)
+    assert turn.written == [one(1), one(3)]
+    assert turn.end() == [one(1), one(3)]
+    turn.acks.add(4)
+    turn.acks.add(5)
+    assert turn.end() == [up_to(5)]
+
+
+def test_a_consumer_without_acks_has_nothing_noted(turn: Turn) -> None:
+    assert turn.acks.holder(no_ack=True) is None
+    assert turn.acks.holder(no_ack=False) == turn.acks.hold
+
+
 @given(st.lists(st.lists(st.integers(1, 40), max_size=12, unique=True), max_size=12))
 def test_exactly_what_was_acknowledged_is_settled(turns: list[list[int]]) -> None:
     turn, unsettled, done = Turn(), dict.fromkeys(range(1, 41)), set[int]()
