@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from command_process import run_python
+from waiting import wait_until
 
 from rpcservice.concurrency import green
+from rpcservice.concurrency.greenlets import GreenBackend
 from rpcservice.concurrency.native import native
 from rpcservice.concurrency.resolver import Resolver
 
@@ -115,6 +117,50 @@ def test_the_next_look_up_uses_the_same_thread(system: SlowSystem, patched: Simp
     for _ in range(3):
         patched.gethostbyname(NAME)
     assert len(set(system.threads)) == 1
+
+
+def test_a_thread_that_has_nothing_to_do_ends_and_the_next_look_up_starts_another(system: SlowSystem) -> None:
+    module = system.functions()
+    Resolver(idle_limit=0.05).install(module)
+    system.answers.set()
+    for _ in range(3):
+        assert module.gethostbyname(NAME) == (NAME,)
+        used = system.threads[-1]
+        assert wait_until(lambda used=used: used not in resolver_threads(), "the end of the thread")
+
+
+def test_a_thread_that_works_for_longer_than_it_may_be_idle_ends_nobodys_look_up(system: SlowSystem) -> None:
+    module = system.functions()
+    Resolver(idle_limit=0.001).install(module)
+    green().call_later(0.05, system.answers.set)
+    for number in range(50):
+        assert module.gethostbyname(f"{number}.example") == (f"{number}.example",)
+        green().sleep(number % 4 / 1000)
+
+
+def test_the_threads_of_a_loop_that_was_replaced_end(
+    system: SlowSystem, patched: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would tell them to later."""
+    system.answers.set()
+    patched.gethostbyname(NAME)
+    first = next(one for one in native("threading").enumerate() if one.ident == system.threads[0])
+    backend = GreenBackend()
+    monkeypatch.setattr("rpcservice.concurrency.resolver.green", lambda: backend)
+    patched.gethostbyname(NAME)
+    assert wait_until(lambda: not first.is_alive(), "the end of the first thread")
+    assert system.threads[1] in resolver_threads()
+
+
+def test_the_threads_are_known_by_their_name(system: SlowSystem, patched: SimpleNamespace) -> None:
+    system.answers.set()
+    patched.gethostbyname(NAME)
+    assert system.threads[0] in resolver_threads()
+
+
+def resolver_threads() -> list[int]:
+    """Give the idents of the threads that look names up."""
+    return [one.ident for one in native("threading").enumerate() if one.name == "rpcservice-resolver"]
 
 
 def test_nobody_is_told_of_an_answer_that_nobody_waits_for(

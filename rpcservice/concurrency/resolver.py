@@ -13,6 +13,8 @@ from rpcservice.concurrency.threadpool import InThread, Job, ThreadPool
 
 THREADS = 16
 """Look-ups at a time; one thread starts for the first, and more only while others are under way."""
+IDLE_LIMIT = 30.0
+"""Seconds after which a thread that looks nothing up ends."""
 
 
 class Resolver:
@@ -20,13 +22,17 @@ class Resolver:
 
     eventlet comes with a resolver in Python. It knows neither the system's ``nsswitch.conf`` nor its caches, and to
     import it costs every process a tenth of a second and 7 MB, or 15 with a cryptography package installed.
+
+    Args:
+        idle_limit: Seconds after which a thread that looks nothing up ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, idle_limit: float = IDLE_LIMIT) -> None:
+        self._idle_limit = idle_limit
         self._get_ident: Callable[[], int] = native("threading").get_ident
         self._home: int | None = self._get_ident()
         self._backend: Backend | None = None
-        self._pool: ThreadPool
+        self._pool: ThreadPool | None = None
         os.register_at_fork(after_in_child=self._leave)
 
     def install(self, *modules: Any) -> None:
@@ -49,9 +55,20 @@ class Resolver:
 
     def _threads(self) -> ThreadPool:
         backend = green()
-        if backend is not self._backend:
+        if self._pool is None or backend is not self._backend:
+            if self._pool is not None:
+                # Its loop does not turn any more, and would not learn that its threads have nothing to do.
+                self._pool.kill()
             self._backend = backend
-            self._pool = ThreadPool(backend, THREADS, sys.maxsize, _LookUp, "the resolver")
+            self._pool = ThreadPool(
+                backend,
+                THREADS,
+                sys.maxsize,
+                _LookUp,
+                "the resolver",
+                thread_name="rpcservice-resolver",
+                idle_limit=self._idle_limit,
+            )
         return self._pool
 
     def _leave(self) -> None:

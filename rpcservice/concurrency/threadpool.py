@@ -78,16 +78,28 @@ class ThreadPool:
         max_waiting: The most jobs that wait for a thread.
         make_runner: Gives what does the jobs of one thread.
         name: Whose threads they are, for the log.
+        thread_name: What each of them is called.
+        idle_limit: Seconds after which a thread that has nothing to do ends; None keeps it until the pool is closed.
     """
 
     def __init__(
-        self, backend: Backend, size: int, max_waiting: int, make_runner: Callable[[], Runner], name: str
+        self,
+        backend: Backend,
+        size: int,
+        max_waiting: int,
+        make_runner: Callable[[], Runner],
+        name: str,
+        *,
+        thread_name: str = "rpcservice-offload",
+        idle_limit: float | None = None,
     ) -> None:
         self._backend = backend
         self._size = size
         self._max_waiting = max_waiting
         self._make_runner = make_runner
         self._name = name
+        self._thread_name = thread_name
+        self._idle_limit = idle_limit
         self._guard = backend.guard()
         self._threads: set[_Thread] = set()
         self._idle: list[_Thread] = []
@@ -124,7 +136,8 @@ class ThreadPool:
         if self._idle:
             self._idle.pop().give(job)
         elif len(self._threads) < self._size:
-            thread = _Thread(self._backend, self._make_runner(), self._finish, self._forget)
+            thread = _Thread(self._backend, self._make_runner(), self._finish, self._retire, self._forget)
+            thread.start(self._thread_name, self._idle_limit)
             self._threads.add(thread)
             thread.give(job)
         elif len(self._waiting) < self._max_waiting:
@@ -160,6 +173,14 @@ class ThreadPool:
         elif job.error is not None and job.goes_on:
             # In a greenlet, for handlers of the log may wait.
             self._backend.spawn(_log.error, "%s, for which nobody waited any more, failed: %s", job, job.error)
+
+    def _retire(self, thread: "_Thread") -> None:
+        """Called in the loop's thread when a thread has had nothing to do for long; it may have a job by now."""
+        with self._guard:
+            if thread not in self._idle:
+                return
+            self._idle.remove(thread)
+        thread.end()
 
     def _forget(self, thread: "_Thread") -> None:
         """Called in the loop's thread when a thread is about to end."""
@@ -215,16 +236,21 @@ class _Thread:
         backend: Backend,
         runner: Runner,
         finish: Callable[["_Thread", Job], object],
+        retire: Callable[["_Thread"], object],
         forget: Callable[["_Thread"], object],
     ) -> None:
         self.runner = runner
         self.job: Job | None = None
         self._backend = backend
         self._finish = finish
+        self._retire = retire
         self._forget = forget
         self._log = ThreadLog()
         self._inbox: Any = native("queue").SimpleQueue()
-        native("threading").Thread(target=self._work, name="rpcservice-offload", daemon=True).start()
+
+    def start(self, name: str, idle_limit: float | None) -> None:
+        """Start it under a name; after so many seconds without a job it asks whether it may end."""
+        native("threading").Thread(target=self._work, name=name, args=(idle_limit,), daemon=True).start()
 
     def give(self, job: Job) -> None:
         """Have it do a job."""
@@ -235,10 +261,10 @@ class _Thread:
         """Have it end."""
         self._inbox.put(None)
 
-    def _work(self) -> None:
+    def _work(self, idle_limit: float | None) -> None:
         self._log.begin(self._deliver)
         job: Job | None
-        while (job := self._inbox.get()) is not None:
+        while (job := self._next(idle_limit)) is not None:
             try:
                 job.result = self.runner.run(job)
             except BaseException as exc:
@@ -249,6 +275,16 @@ class _Thread:
             self.runner.close()
         finally:
             self._backend.post(self._forget, self)
+
+    def _next(self, idle_limit: float | None) -> Job | None:
+        """Wait for a job; None is for the end."""
+        try:
+            job: Job | None = self._inbox.get(timeout=idle_limit)
+        except native("queue").Empty:
+            # The loop's thread decides, for it may be giving it a job right now.
+            self._backend.post(self._retire, self)
+            job = self._inbox.get()
+        return job
 
     def _deliver(self, function: Callable[[], object]) -> None:
         context = copy_context()
