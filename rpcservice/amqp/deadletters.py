@@ -1,7 +1,7 @@
 """Dead letters: what could not be handled, in a queue beside the one that it came from, with what is known of it."""
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -24,6 +24,20 @@ TIME = f"{OWN_PREFIX}failed-at"
 WAY_BACK = f"{OWN_PREFIX}return"
 _LONGEST_ERROR, _LONGEST_TRACEBACK = 2000, 16_000
 """Characters: all headers of a message have to fit into one frame, of which most brokers take 128 KiB."""
+_SHORT_TEXT = 100
+"""Characters of a text where a frame is small."""
+_OF_REPLAYS = (WAY_BACK, ORIGIN_EXCHANGE, ORIGIN_KEY, QUEUE, ERROR)
+_OF_READERS = (
+    "content_type",
+    "content_encoding",
+    "delivery_mode",
+    "priority",
+    "correlation_id",
+    "reply_to",
+    "message_id",
+    "timestamp",
+    "type",
+)
 
 
 class Route(NamedTuple):
@@ -120,10 +134,25 @@ def _lasting(delivery: Delivery, headers: dict[str, Any]) -> Properties:
     return {**travelling(delivery.properties, headers), "delivery_mode": PERSISTENT}
 
 
-def lighter(letter: Message) -> Message:
-    """Give a dead letter whose headers did not fit into a frame with our own alone, and without the traceback."""
-    ours = {name: value for name, value in letter.headers.items() if name.startswith(OWN_PREFIX) and name != TRACEBACK}
-    properties = {**letter.properties, "headers": ours}
+def lighter(letter: Message) -> Iterator[Message]:
+    """Give a dead letter whose headers do not fit into a frame anew, each time with less in them.
+
+    First the traceback goes, then what its sender has put there, then the ends of texts. The last one has no more than
+    is needed to read and to replay it: names, of 255 bytes at most, which fit into AMQP's smallest frame, 4096 bytes.
+    """
+    headers = {name: value for name, value in letter.headers.items() if name != TRACEBACK}
+    yield _with_headers(letter, headers)
+    ours = {name: value for name, value in headers.items() if name.startswith(OWN_PREFIX)}
+    yield _with_headers(letter, ours)
+    short = {**ours, **{name: ours[name][:_SHORT_TEXT] for name in (ERROR, SERVICE, METHOD)}}
+    yield _with_headers(letter, short)
+    bare = _with_headers(letter, {name: short[name] for name in _OF_REPLAYS})
+    bare.properties = {name: bare.properties[name] for name in (*_OF_READERS, "headers") if name in bare.properties}
+    yield bare
+
+
+def _with_headers(letter: Message, headers: dict[str, Any]) -> Message:
+    properties = {**letter.properties, "headers": headers}
     return Message(letter.exchange, letter.routing_key, letter.body, properties, mandatory=True)
 
 

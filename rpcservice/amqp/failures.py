@@ -171,17 +171,14 @@ class Failures:
     def bury(self, holder: Holder, error: BaseException, way_back: Route) -> bool:
         """Put a message with the dead letters, if there are any for it; it is not acknowledged here.
 
-        Gives False where nothing may become of the message here, for the broker has taken it back.
+        Gives False where nothing may become of the message here, for the broker has taken it back, or is to do so.
         """
         if not self._has_dead_letters:
             return True
         delivery = holder.message
         attempts = attempts_of(delivery.headers, self.queue) + 1
         letter = dead_letter(delivery, self.queue, way_back, attempts, error, self._service, self._method)
-        try:
-            is_kept = self._keep(holder, letter)
-        except MessageTooLarge:
-            is_kept = self._keep(holder, lighter(letter))
+        is_kept = self._keep_what_fits(holder, letter)
         if is_kept:
             kept_in = dead_letter_queue(self.queue)
             _log.error("%s: given up after attempt %d, and put into %s: %s", self, attempts, kept_in, summary(error))
@@ -198,6 +195,21 @@ class Failures:
                 done()
 
         self._backend.spawn(bury)
+
+    def _keep_what_fits(self, holder: Holder, letter: Message) -> bool:
+        """Keep a dead letter with as much of its headers as a frame takes."""
+        try:
+            return self._keep(holder, letter)
+        except MessageTooLarge as exc:
+            _log.warning("%s: its dead letter is kept with less in its headers: %s", self, exc)
+        for version in lighter(letter):
+            try:
+                return self._keep(holder, version)
+            except MessageTooLarge as exc:
+                error = exc
+        # Not put back at once, for it would come again without end.
+        _log.error("%s: its message stays unacknowledged until this connection ends: %s", self, error)
+        return False
 
     def _keep(self, holder: Holder, letter: Message) -> bool:
         """Hand a dead letter over; nothing else may become of it, so a broker that refuses it is asked again."""

@@ -18,8 +18,12 @@ from rpcservice import (
     event_handler,
 )
 from rpcservice import rpc as rpc_method
-from rpcservice.amqp.deadletters import revived
+from rpcservice.amqp.deadletters import Route, dead_letter, lighter, revived
+from rpcservice.amqp.link import Delivery
+from rpcservice.amqp.properties import encode_properties
+from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.runner import ServiceRunner
+from rpcservice.errors import MessageTooLarge
 
 Start = Callable[..., ServiceRunner]
 
@@ -147,6 +151,40 @@ def test_headers_too_large_for_a_frame_give_way(start: Start, wire: Any, broker:
     letter = take(wire)
     assert letter.headers["rpcservice-error"] == "ConnectionError: no bank"
     assert letter.body == b"1"
+
+
+def test_at_last_a_letter_fits_into_the_smallest_frame_of_amqp() -> None:
+    longest = "n" * 255
+    texts = ("app_id", "content_encoding", "content_type", "correlation_id", "message_id", "reply_to", "type")
+    properties = {**dict.fromkeys(texts, longest), "headers": {"some": longest}, "priority": 1, "timestamp": 1}
+    channel: Any = None
+    delivery = Delivery(channel, "tag", 1, False, longest, longest, b"body", properties)
+    error = ValueError("\N{PILE OF POO}" * 5000)
+    letter = dead_letter(delivery, longest, Route(longest, longest), 1, error, longest * 2, longest * 2)
+    *_, last = lighter(letter)
+    assert len(encode_properties(last.properties)) <= 4096 - 8 - 12
+    assert last.properties["message_id"] == longest
+    came = Delivery(channel, "tag", 1, False, last.exchange, last.routing_key, last.body, last.properties)
+    message = revived(came)
+    assert message is not None
+    assert (message.exchange, message.routing_key, message.body) == (longest, longest, b"body")
+
+
+def test_what_fits_into_no_frame_stays_unacknowledged(
+    start: Start, dispatch: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Put back it would come again at once, and without end."""
+
+    def refuse(*args: Any) -> None:
+        raise MessageTooLarge("headers", 9000, 4088)
+
+    service = billing(dead_letter=True)
+    start(service)
+    monkeypatch.setattr(ConfirmedSender, "hand_over", refuse)
+    for number in range(3):
+        dispatch("orders", "placed", number)
+        wait_until(lambda number=number: caplog.text.count("its message stays unacknowledged until") == number + 1)
+    assert service.payloads == [0, 1, 2]  # type: ignore[attr-defined]
 
 
 def test_a_long_error_is_cut(start: Start, dispatch: Any, wire: Any) -> None:
