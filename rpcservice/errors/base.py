@@ -1,0 +1,5 @@
+"""The base of every exception that rpcservice raises."""
+
+
+class RpcServiceError(Exception):
+    """Base of every exception of this package."""
