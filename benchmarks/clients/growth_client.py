@@ -4,25 +4,21 @@ It is a service itself, whose ClusterRpc is driven by greenlets of one worker. T
 end of a point, so that neither its start nor its end is measured.
 """
 
+import json
+import sys
+import time
+from itertools import cycle
+
+import driver
 import eventlet
+import load
 
-eventlet.monkey_patch()
-
-import json  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from itertools import cycle  # noqa: E402
-
-import load  # noqa: E402
-from eventlet.event import Event  # noqa: E402
-
-from rpcservice import ClusterRpc, ServiceRunner, UnknownService, timer  # noqa: E402
+from rpcservice import ClusterRpc, UnknownService
 
 PAUSE = 0.02
 """Seconds between looks for what is about to come."""
 
 plan = json.loads(sys.argv[1])
-done = Event()
 
 
 class Load:
@@ -50,20 +46,16 @@ class Load:
             greenlet.wait()
 
 
-class Client:
+class Client(driver.Client):
     name = "growth_client"
     cluster = ClusterRpc()
 
-    @timer(interval=3600, eager=True)
-    def drive(self):
-        try:
-            for point in plan["points"]:
-                self.measure(point)
-            load.tell("done")
-        finally:
-            done.send()
+    def measure(self):
+        for point in plan["points"]:
+            self.measure_point(point)
+        load.tell("done")
 
-    def measure(self, point):
+    def measure_point(self, point):
         called = point["called"] or point["services"]
         services = [self.cluster[f"{point['prefix']}_{number}"] for number in range(called)]
         for service in services:
@@ -126,8 +118,4 @@ class Client:
         )
 
 
-runner = ServiceRunner({"AMQP_URI": plan["uri"]})
-runner.add_service(Client)
-runner.start()
-done.wait()
-runner.kill()
+driver.run({"AMQP_URI": plan["uri"]}, Client)

@@ -1,29 +1,20 @@
 """rpcservice's client: a service whose ServiceRpc and EventDispatcher are driven by greenlets of one worker."""
 
-import eventlet
+import driver
+import load
 
-eventlet.monkey_patch()
-
-import load  # noqa: E402
-from eventlet.event import Event  # noqa: E402
-
-from rpcservice import EventDispatcher, ServiceRpc, ServiceRunner, timer  # noqa: E402
+from rpcservice import EventDispatcher, ServiceRpc
 
 plan = load.read_plan()
-done = Event()
 
 
-class Client:
+class Client(driver.Client):
     name = "bench_client_rpcservice"
     target = ServiceRpc(plan.service)
     dispatch = EventDispatcher()
 
-    @timer(interval=3600, eager=True)
-    def drive(self):
-        try:
-            load.run_greenlets(plan, self.publish if plan.task == "publish" else self.call)
-        finally:
-            done.send()
+    def measure(self):
+        load.run_greenlets(plan, self.publish if plan.task == "publish" else self.call)
 
     def call(self):
         answer = getattr(self.target, plan.method)(plan.argument)
@@ -33,8 +24,4 @@ class Client:
         self.dispatch("published", plan.event)
 
 
-runner = ServiceRunner({"AMQP_URI": plan.uri, "max_workers": plan.max_workers})
-runner.add_service(Client)
-runner.start()
-done.wait()
-runner.kill()
+driver.run({"AMQP_URI": plan.uri, "max_workers": plan.max_workers}, Client)

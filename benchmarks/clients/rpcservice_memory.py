@@ -1,48 +1,27 @@
 """Service and client in one process on the embedded broker: first one call after the other, then many at once."""
 
-import dataclasses
+import driver
+import load
 
-import eventlet
-
-eventlet.monkey_patch()
-
-import load  # noqa: E402
-from eventlet.event import Event  # noqa: E402
-
-from rpcservice import ServiceRpc, ServiceRunner, rpc, timer  # noqa: E402
+from rpcservice import ServiceRpc
 
 plan = load.read_plan()
-done = Event()
 
 
-class Bench:
+class Bench(driver.Greeter):
     name = "bench_memory"
 
-    @rpc
-    def hello(self, name):
-        return f"Hello, {name}!"
 
-
-class Client:
+class Client(driver.Client):
     name = "bench_client_memory"
     target = ServiceRpc("bench_memory")
 
-    @timer(interval=3600, eager=True)
-    def drive(self):
-        try:
-            for in_flight in (1, plan.in_flight):
-                load.run_greenlets(dataclasses.replace(plan, in_flight=in_flight), self.call)
-        finally:
-            done.send()
+    def measure(self):
+        driver.measure_one_and_many(plan, self.call)
 
     def call(self):
         answer = self.target.hello(plan.argument)
         assert answer == plan.answer, answer
 
 
-runner = ServiceRunner({"AMQP_URI": "memory://", "max_workers": plan.max_workers})
-runner.add_service(Bench)
-runner.add_service(Client)
-runner.start()
-done.wait()
-runner.kill()
+driver.run({"AMQP_URI": "memory://", "max_workers": plan.max_workers}, Bench, Client)
