@@ -49,8 +49,10 @@ def keeps_dead_letters(given: Any, retry: Retry | None) -> bool:
 class Holder(Protocol):
     """Who has a message: the context of a worker."""
 
-    message: Any
-    """The Delivery; another one for the same message when that has come again by another channel."""
+    @property
+    def message(self) -> Any:
+        """The Delivery; another one for the same message when that has come again by another channel."""
+        ...
 
 
 class _Unread:

@@ -5,6 +5,7 @@ so does any broker when a connection breaks. https://www.rabbitmq.com/docs/consu
 """
 
 import logging
+from collections.abc import Iterable
 from time import monotonic
 
 from rpcservice.amqp.deadletters import origin
@@ -22,27 +23,39 @@ _log = logging.getLogger(__name__)
 
 
 def take_over(entrypoint: Entrypoint, delivery: Delivery) -> bool:
-    """Give a message that has come again to the worker that still has it, by a channel that is gone.
+    """Give a message that has come again to the worker that still has it; False where nobody has it."""
+    ctx = find_holder(entrypoint, delivery)
+    if ctx is None:
+        return False
+    give_to(ctx, delivery)
+    return True
+
+
+def find_holder(entrypoint: Entrypoint, delivery: Delivery) -> WorkerContext | None:
+    """Give the context of the worker that still has a message, by a channel that is gone; None where nobody has it.
 
     It is known by its message id, else by its correlation id; one without either is none. Ids are what senders make
     them, so that all the rest has to be the same too. Who has settled it when its channel was gone already, and only
     ends its other work, can do nothing more for it.
-
-    Gives False where nobody has it.
     """
     properties = delivery.properties
     if not (properties.get("message_id") or properties.get("correlation_id")):
-        return False
+        return None
     identity = _identity(delivery)
-    for ctx in entrypoint.bound_to.unfinished(entrypoint):
+    contexts: Iterable[WorkerContext] = entrypoint.bound_to.unfinished(entrypoint)
+    for ctx in contexts:
         held = ctx.message
         if held is None or ctx.settled or held.channel.is_open:
             continue
         if _identity(held) == identity:
-            _log.warning("%s: its message has come again and is not run a second time here", ctx.call_id)
-            ctx.message = delivery
-            return True
-    return False
+            return ctx
+    return None
+
+
+def give_to(ctx: WorkerContext, delivery: Delivery) -> None:
+    """Have a worker settle its message by another delivery of it."""
+    _log.warning("%s: its message has come again and is not run a second time here", ctx.call_id)
+    ctx.message = delivery
 
 
 def unfinished(entrypoint: Entrypoint) -> list[WorkerContext]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rpcservice.amqp.deadletters import Route
 from rpcservice.amqp.failures import Failures
-from rpcservice.amqp.link import Delivery
+from rpcservice.amqp.longwork import find_holder, give_to
 from rpcservice.compat.nameko.amqp._message import Message
 from rpcservice.compat.nameko.containers import current_message
 from rpcservice.compat.nameko.exceptions import ContainerBeingKilled
@@ -61,9 +61,34 @@ def give_back(message: Any) -> None:
         message.requeue()
 
 
+def comes_again(entrypoint: Any, message: Any) -> bool:
+    """Say whether a worker still has a message that has come, by a connection that is gone; then it settles this one.
+
+    Args:
+        entrypoint: The entrypoint whose workers are meant.
+        message: The message; one that others have made is never known.
+    """
+    if type(message) is not Message or not message.delivery.redelivered:
+        return False
+    ctx: Any = find_holder(entrypoint, message.delivery)
+    held = None if ctx is None else ctx.incoming
+    # One that has been settled without effect is nobody's.
+    if type(held) is not Message or held.acknowledged:
+        return False
+    give_to(ctx, message.delivery)
+    held.go_on_by(message.delivery)
+    return True
+
+
 class _Held:
-    def __init__(self, message: Delivery) -> None:
-        self.message = message
+    """Who has a message of nameko's, which may have come again meanwhile."""
+
+    def __init__(self, message: Any) -> None:
+        self._message = message
+
+    @property
+    def message(self) -> Any:
+        return self._message.delivery
 
 
 def see_to_failure(
@@ -87,7 +112,7 @@ def see_to_failure(
     delivery = getattr(message, "delivery", None)
     if failures is None or delivery is None:
         return True
-    held, route = _Held(delivery), way_back or Route(delivery.exchange, delivery.routing_key)
+    held, route = _Held(message), way_back or Route(delivery.exchange, delivery.routing_key)
     if not failures.try_again(held, error, route, deadline) and failures.bury(held, error, route):
         return True
     message.mark("REQUEUED")

@@ -12,6 +12,7 @@ from rpcservice.amqp.link import Delivery
 from rpcservice.compat.nameko._handling import (
     Acknowledger,
     bury_first,
+    comes_again,
     give_back,
     is_plain,
     see_to_failure,
@@ -260,12 +261,14 @@ class Consumer(Entrypoint, queues.MessageHandler, HeaderDecoder):
         message.reject()
 
     def handle_message(self, body: Any, message: Any) -> None:
-        """Called for each message: have a worker run the method.
+        """Called for each message: have a worker run the method, unless one still has this message.
 
         Args:
             body: The decoded body.
             message: The message, as kombu's.
         """
+        if comes_again(self, message):
+            return
         try:
             self.container.spawn_worker(
                 self,

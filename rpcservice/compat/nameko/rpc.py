@@ -19,6 +19,7 @@ from rpcservice.compat.nameko._clients import ServiceProxy as ServiceProxy
 from rpcservice.compat.nameko._handling import (
     Acknowledger,
     bury_first,
+    comes_again,
     give_back,
     is_plain,
     see_to_failure,
@@ -212,7 +213,7 @@ class Rpc(Entrypoint, transport.Rpc, HeaderDecoder):
             spawn_handler(self.container, consumer.handle_message, body, message, self._answer_with)
 
     def handle_message(self, body: Any, message: Any) -> None:
-        """Called for each request: have a worker run the method.
+        """Called for each request: have a worker run the method, unless one still has this request.
 
         Args:
             body: The decoded body.
@@ -221,6 +222,8 @@ class Rpc(Entrypoint, transport.Rpc, HeaderDecoder):
         Raises:
             BadRequest: The body is no request, or its arguments do not fit the method.
         """
+        if comes_again(self, message):
+            return
         args, kwargs = request_arguments(body)
         self.check_signature(args, kwargs)
         try:

@@ -147,6 +147,12 @@ class Message(KombuMessage):  # type: ignore[misc]  # kombu has no types
         """
         self.reject(requeue=True)
 
+    def go_on_by(self, delivery: Delivery) -> None:
+        """Be settled by another delivery of the same message, for the channel of the first one is gone."""
+        self.delivery = delivery
+        self.delivery_tag = delivery.delivery_tag
+        self.__dict__.pop("_delivery_info", None)
+
     def mark(self, state: str) -> None:
         """Note what becomes of it.
 
