@@ -1,6 +1,5 @@
 """Dead letters: what could not be handled, in a queue beside the one that it came from, with what is known of it."""
 
-import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from rpcservice.amqp.link import Delivery, LinkChannel, Message, Properties
 from rpcservice.amqp.message import PERSISTENT
 from rpcservice.amqp.waiting import travelling
 from rpcservice.config import Settings
-from rpcservice.core.faults import summary
+from rpcservice.core.faults import summary, traceback_text
 
 SUFFIX = ".dead"
 OWN_PREFIX = "rpcservice-"
@@ -120,7 +119,7 @@ def dead_letter(
         QUEUE: queue,
         WAY_BACK: way_back._asdict(),
         ERROR: summary(error)[:_LONGEST_ERROR],
-        TRACEBACK: "".join(traceback.format_exception(error))[-_LONGEST_TRACEBACK:],
+        TRACEBACK: traceback_text(error)[-_LONGEST_TRACEBACK:],
         SERVICE: service,
         METHOD: method,
         TIME: datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -22,6 +22,7 @@ from rpcservice.amqp.stalls import Stalls
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.entrypoint import Entrypoint
 from rpcservice.core.extension import Host
+from rpcservice.core.faults import safe_text
 from rpcservice.core.idempotency import check_idempotent
 from rpcservice.core.once import Once
 from rpcservice.core.resource import Resource
@@ -137,7 +138,7 @@ class RpcConsumer(Resource):
                 raise MethodNotFound(name, tuple(sorted(self.methods)), self.key)
             entrypoint.receive_delivery(request, self._codecs)
         except BadRequest as exc:
-            _log.warning("request %s: %s", request.routing_key, exc)
+            _log.warning("request %s: %s", request.routing_key, safe_text(exc))
             self._turn_away(request, exc)
         except Exception as exc:
             _log.exception("request %s could not be taken in", request.routing_key)

@@ -1,5 +1,6 @@
 """Exceptions as data: the error object of an RPC reply, with nameko's fields to the letter and a few more."""
 
+import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast, overload
@@ -73,12 +74,29 @@ def deserialize_to_instance(cls: Any = None, /, *, code: str | None = None) -> A
     return register if cls is None else register(cls)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Say whether an error may be Ctrl-C: a KeyboardInterrupt where nothing else handles the signal."""
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def safe_text(value: object) -> str:
     """Give a value as text, whatever its own ``__str__`` does."""
     try:
         return str(value)
-    except Exception:
+    except BaseException as exc:  # SystemExit too: the value is what has failed, and not the process
+        if is_interrupt(exc):
+            raise
         return "[__unicode__ failed]"
+
+
+def traceback_text(error: BaseException) -> str:
+    """Give the traceback of an exception, with those that led to it, whatever they do when they are looked at."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
+        return f"[the traceback cannot be shown]\n{summary(error)}\n"
 
 
 def summary(error: BaseException) -> str:
@@ -90,7 +108,9 @@ def safe(value: object) -> Any:
     """Give a value as text, or as lists and mappings of text, so that any serializer can encode it."""
     try:
         return _safe(value)
-    except Exception:  # it cannot be gone through, or it holds itself: text has to do
+    except BaseException as exc:  # it cannot be gone through, or it holds itself: text has to do
+        if is_interrupt(exc):
+            raise
         return safe_text(value)
 
 
@@ -124,7 +144,7 @@ def error_to_data(error: BaseException, *, send_traceback: bool = False) -> dict
     if isinstance(error, MethodNotFound):
         data["names"] = list(error.names)
     if send_traceback:
-        data["traceback"] = "".join(traceback.format_exception(error))
+        data["traceback"] = traceback_text(error)
     return data
 
 

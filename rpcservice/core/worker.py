@@ -1,7 +1,6 @@
 """What a worker does with one call: a list of stages, each a plain function."""
 
 import logging
-import signal
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from time import monotonic
@@ -10,7 +9,7 @@ from typing import Any
 
 from rpcservice.core.context import WorkerContext, current_worker
 from rpcservice.core.dependency import DependencyProvider
-from rpcservice.core.faults import summary
+from rpcservice.core.faults import is_interrupt, summary
 from rpcservice.core.timelimit import call_within
 from rpcservice.errors import ContainerBeingKilled
 
@@ -180,7 +179,7 @@ def ends_worker(ctx: WorkerContext, error: BaseException) -> bool:
     KeyboardInterrupt that cannot come from Ctrl-C, for which `rpcservice run` has a handler.
     """
     if isinstance(error, KeyboardInterrupt):
-        return ctx.is_killed or signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        return ctx.is_killed or is_interrupt(error)
     return ctx.is_killed and not isinstance(error, Exception)
 
 

@@ -14,6 +14,7 @@ from werkzeug import Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES, parse_accept_header
 
+from rpcservice.core.faults import safe_text
 from rpcservice.errors import UnserializableValueError
 
 TEXT = "text/plain; charset=utf-8"
@@ -262,7 +263,7 @@ def answer_from_error(
             # The text of an unexpected exception may tell what is nobody's business outside; the log has it.
             text = "the service failed; its log tells more" + (f" of call {call_id}" if call_id else "")
             return _error_answer(status, "InternalServerError", text, preferred, [], call_id)
-    return _error_answer(status, type(error).__name__, str(error), preferred, [], call_id)
+    return _error_answer(status, type(error).__name__, safe_text(error), preferred, [], call_id)
 
 
 def http_status(error: BaseException) -> int | None:

@@ -12,6 +12,7 @@ from werkzeug.routing import Rule
 
 from rpcservice.core.context import CALL_ID_STACK, WorkerContext, current_worker
 from rpcservice.core.entrypoint import Entrypoint
+from rpcservice.core.faults import safe_text
 from rpcservice.errors import (
     BadRequest,
     CircuitOpen,
@@ -155,9 +156,9 @@ class Http(Entrypoint):
     def _answer_refused(self, error: Exception, request: WebRequest) -> Answer:
         """Give the answer to a request that failed outside of a worker."""
         if isinstance(error, HTTPException):
-            _log.warning("%s: a request was refused: %s", self.where(), error)
+            _log.warning("%s: a request was refused: %s", self.where(), safe_text(error))
         elif not self.is_expected(error):
-            _log.error("%s: a request failed before its worker: %s", self.where(), error, exc_info=error)
+            _log.error("%s: a request failed before its worker: %s", self.where(), safe_text(error), exc_info=error)
         token = _refused_request.set(request)
         try:
             return self._answer_error(error)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from werkzeug.exceptions import HTTPException
 
 from rpcservice.core.context import WorkerContext
+from rpcservice.core.faults import safe_text
 from rpcservice.errors import BadRequest, ContainerBeingKilled, WebSocketRefused, WorkerPoolFull
 from rpcservice.web.answer import Answer, answer_from_error, http_status
 from rpcservice.web.request import WebRequest
@@ -80,7 +81,7 @@ def _refuse(socket: "WebSocket", error: BaseException) -> Answer | None:
     if isinstance(error, HTTPException) or http_status(error) is not None:
         return answer_from_error(error, accept=cast(WebRequest, socket.request).head.headers.get("accept", ""))
     if isinstance(error, BadRequest):
-        socket.drop(_POLICY, f"{error}")
+        socket.drop(_POLICY, safe_text(error))
     else:
         socket.drop(_FAILED, "the service failed")
     return None

@@ -12,7 +12,7 @@ from werkzeug.routing import Rule
 
 from rpcservice.concurrency import Timer
 from rpcservice.core.context import CALL_ID_STACK, new_id
-from rpcservice.core.faults import error_to_data
+from rpcservice.core.faults import error_to_data, safe_text
 from rpcservice.core.resource import Resource
 from rpcservice.errors import (
     BadRequest,
@@ -269,9 +269,10 @@ class WebSocketServer(Resource):
             method.handle_message(socket, data, correlation_id)
         except Exception as exc:
             if isinstance(exc, BadRequest):
-                _log.info("websocket %s: a request was refused: %s", socket.socket_id, exc)
+                _log.info("websocket %s: a request was refused: %s", socket.socket_id, safe_text(exc))
             else:
-                _log.error("websocket %s: a request failed before its worker: %s", socket.socket_id, exc, exc_info=exc)
+                text = safe_text(exc)
+                _log.error("websocket %s: a request failed before its worker: %s", socket.socket_id, text, exc_info=exc)
             try:
                 answer = self.encode_error(exc, correlation_id)
             except Exception as unsent:

@@ -466,3 +466,37 @@ def test_a_request_whose_worker_is_killed_before_it_is_kept_goes_back(
     assert started.wait(10)
     runner.kill()
     wait_until(lambda: count(wire, "rpc-payments") == 1)
+
+
+def test_an_error_whose_text_cannot_be_had_ends_no_more_than_its_call(serve: Serve, wire: Wire, broker: str) -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise SystemExit(3)
+
+    class Failing:
+        name = "failing"
+        runs: list[str] = []
+
+        @rpc
+        def call(self) -> None:
+            raise Unprintable
+
+        @placed()
+        def handle(self, payload: Any) -> None:
+            self.runs.append("handle")
+            raise Unprintable
+
+        @consume(Queue("parcels"))
+        def take(self, payload: Any) -> None:
+            self.runs.append("take")
+            raise Unprintable
+
+    runner = serve(Failing)
+    place(wire)
+    wire.publish("", "parcels", b"1", **JSON)
+    wait_until(lambda: sorted(Failing.runs) == ["handle", "take"])
+    reply = json.loads(wire.request("failing.call", content_encoding="utf-8").body)
+    assert (reply["error"]["exc_type"], reply["error"]["value"]) == ("Unprintable", "[__unicode__ failed]")
+    wait_until(lambda: count(wire, "parcels") == count(wire, "evt-orders-placed--failing.handle") == 0)
+    runner.stop()
+    assert sorted(Failing.runs) == ["handle", "take"]

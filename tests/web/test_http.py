@@ -593,6 +593,30 @@ def test_a_handler_that_fails_is_a_500_and_a_log_line(serve: Serve, caplog: pyte
     assert "brittle.broken: a request failed before its worker: no handler" in caplog.text
 
 
+@pytest.mark.parametrize("status", [None, 409])
+def test_an_error_whose_text_cannot_be_had_is_answered_like_any_other(serve: Serve, status: int | None) -> None:
+    class Unprintable(Exception):
+        http_status = status
+
+        def __str__(self) -> str:
+            raise SystemExit(3)
+
+    class Failing:
+        name = "failing"
+
+        @http("GET", "/fail")
+        def fail(self, request: Request) -> None:
+            raise Unprintable
+
+        @http("GET", "/well")
+        def well(self, request: Request) -> str:
+            return "well"
+
+    site = serve(Failing)
+    assert site.get("/fail").status == (status or 500)
+    assert site.get("/well").text == "well"
+
+
 def test_nothing_stays_nothing_on_its_way_through_hooks(serve: Serve) -> None:
     reply = serve(Brittle).get("/broken")
     assert (reply.status, reply.headers["Content-Type"], reply.body) == (204, None, b"")

@@ -39,6 +39,7 @@ from rpcservice.compat.nameko.exceptions import BadRequest, ContainerBeingKilled
 from rpcservice.compat.nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
 from rpcservice.compat.nameko.messaging import HeaderDecoder
 from rpcservice.core.context import WorkerContext
+from rpcservice.core.faults import summary
 
 __all__ = (
     "RPC_REPLY_QUEUE_TEMPLATE",
@@ -154,7 +155,7 @@ class RpcConsumer(SharedExtension, ProviderCollector):
             give_back(message)
         except Exception as exc:
             if isinstance(exc, BadRequest):
-                _log.warning("request %s: %s: %s", routing_key, type(exc).__name__, exc)
+                _log.warning("request %s: %s", routing_key, summary(exc))
             else:
                 _log.exception("request %s could not be taken in", routing_key)
             failures = getattr(provider, "method_failures", None)
