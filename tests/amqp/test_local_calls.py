@@ -15,6 +15,7 @@ from waiting import wait_until
 
 from rpcservice import ClusterRpc, DependencyProvider, Requeue, ServiceRpc
 from rpcservice import rpc as rpc_method
+from rpcservice.amqp.replies import ReplyListener
 from rpcservice.concurrency import green
 from rpcservice.core.context import current_worker
 from rpcservice.core.runner import ServiceRunner
@@ -387,6 +388,68 @@ def test_a_hook_that_fails_has_the_same_effect(ask: Any, hook: str, when: str, w
         assert found == "2"
     else:
         assert found[:2] == (RemoteError, f"RuntimeError broken {hook}")
+
+
+class Keeping(DependencyProvider):
+    """Keeps requests back that ask for it."""
+
+    kept: list[Any] = []
+
+    def around_receipt(self, delivery: Any, call_next: Callable[[Any], Any]) -> Any:
+        if b"keep" in delivery.body:
+            self.kept.append(lambda: call_next(delivery))
+            return None
+        return call_next(delivery)
+
+
+class Kept(Echo):
+    name = "kept"
+    keeping = Keeping()
+
+
+@pytest.mark.parametrize("way", ["near", "far"])
+def test_what_a_hook_does_not_pass_on_ends_with_its_caller(ask: Any, way: str) -> None:
+    Keeping.kept = []
+    runner = ask.start(Kept)
+
+    def call(client: Any) -> None:
+        with pytest.raises(RpcTimeout):
+            client.kept.add.with_options(timeout=0.2)("keep")
+
+    ask(way, call)
+    assert len(Keeping.kept) == 1
+    assert_nothing_is_under_way(runner)
+    assert ask(way, lambda client: client.kept.add(1)) == 2
+
+
+@pytest.mark.parametrize("way", ["near", "far"])
+def test_what_a_hook_passes_on_too_late_reaches_nobody(ask: Any, way: str) -> None:
+    Keeping.kept = []
+    runner = ask.start(Kept, clock_skew=0)
+
+    def call(client: Any) -> Any:
+        call = client.kept.add.with_options(timeout=0.2).call_async("keep")
+        with pytest.raises(RpcTimeout):
+            call.result()
+        return call
+
+    call = ask(way, call)
+    (pass_on,) = Keeping.kept
+    pass_on()
+    wait_until(lambda: replies_of(runner).unclaimed == 1, "the late reply")
+    with pytest.raises(RpcTimeout):
+        call.result()
+    assert_nothing_is_under_way(runner)
+
+
+def replies_of(runner: ServiceRunner) -> ReplyListener:
+    return next(resource for resource in runner.resources if isinstance(resource, ReplyListener))
+
+
+def assert_nothing_is_under_way(runner: ServiceRunner) -> None:
+    assert replies_of(runner)._pending == {}
+    wait_until(lambda: not any(container.pool.running for container in runner.containers.values()), "the workers")
+    assert not any(container.pool.waiting for container in runner.containers.values())
 
 
 def test_what_goes_wrong_is_logged_the_same(ask: Any, caplog: pytest.LogCaptureFixture) -> None:
