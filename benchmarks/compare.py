@@ -9,9 +9,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 from benchmarks.pages import render_table
@@ -45,20 +46,38 @@ def is_known(commit: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def measure(tree: Path, uri: str, task: str, in_flight: int, seconds: float, folder: Path) -> tuple[float, float]:
-    """Give the rate, and the processor time of one in microseconds."""
-    command = [sys.executable, "-W", "ignore", str(HERE / "clients" / "rpcservice_both.py")]
-    child = Child(
-        [*command, uri, task, str(in_flight), str(seconds)],
-        log=folder / "log",
-        env={"PYTHONPATH": str(tree)},
-        cwd=folder,
-    )
+Measure = Callable[[Path], tuple[float, ...]]
+"""Gives figures of the package in a tree."""
+
+
+def run_program(name: str, tree: Path, folder: Path, *args: object) -> dict[str, float]:
+    """Give what one of the programs in ``clients`` reports at its end, with the package of a tree."""
+    command = [sys.executable, "-W", "ignore", str(HERE / "clients" / name), *map(str, args)]
+    child = Child(command, log=folder / "log", env={"PYTHONPATH": str(tree)}, cwd=folder)
     try:
-        end = child.report("end", PATIENCE)
+        return child.report("end", PATIENCE)
     finally:
         child.stop()
+
+
+def measure(uri: str, task: str, in_flight: int, seconds: float, folder: Path, tree: Path) -> tuple[float, float]:
+    """Give the rate, and the processor time of one in microseconds."""
+    end = run_program("rpcservice_both.py", tree, folder, uri, task, in_flight, seconds)
     return end["rate"], end["cpu"]
+
+
+def measure_in_turn(trees: Mapping[str, Path], measures: Sequence[Measure], rounds: int) -> dict[str, list[float]]:
+    """Measure each tree in turn, round after round; gives the medians of all figures by the trees' names."""
+    found: dict[str, list[list[tuple[float, ...]]]] = {name: [[] for _ in measures] for name in trees}
+    for turn in range(rounds):
+        print(f"round {turn + 1} of {rounds}", file=sys.stderr)
+        for number, measure_tree in enumerate(measures):
+            for name, tree in trees.items():
+                found[name][number].append(measure_tree(tree))
+    return {
+        name: [statistics.median(values) for taken in of_tree for values in zip(*taken, strict=True)]
+        for name, of_tree in found.items()
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,20 +91,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     for commit in options.commits:
         if commit != NOW and not is_known(commit):
             parser.error(f"git knows no commit {commit!r}")
-    found = defaultdict(list)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         trees = {commit: stack.enter_context(checked_out(commit, folder / commit)) for commit in options.commits}
         uri, _ = stack.enter_context(open_broker(options.amqp_uri))
-        for turn in range(options.rounds):
-            print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
-            for title, (task, in_flight) in TASKS.items():
-                for commit, tree in trees.items():
-                    found[commit, title].append(measure(tree, uri, task, in_flight, options.seconds, folder))
-    rows = []
-    for commit in options.commits:
-        medians = [[statistics.median(values) for values in zip(*found[commit, title], strict=True)] for title in TASKS]
-        rows.append([commit, *(cell for rate, cpu in medians for cell in (f"{rate:,.0f}", f"{cpu:.1f}"))])
+        measures = [
+            partial(measure, uri, task, in_flight, options.seconds, folder) for task, in_flight in TASKS.values()
+        ]
+        found = measure_in_turn(trees, measures, options.rounds)
+    # The rate and the time of each task, in turn.
+    rows = [
+        [name, *(f"{value:{form}}" for value, form in zip(values, cycle((",.0f", ".1f"))))]
+        for name, values in found.items()
+    ]
     print(render_table(["", *(head for title in TASKS for head in (f"{title}: 1/s", "CPU, us"))], rows))
     return 0
 

@@ -33,8 +33,8 @@ def prepare(peer: Peer) -> None:
         return
     folder = python.parent.parent
     print(f"making {folder.relative_to(ROOT)} with {', '.join(peer.requirements)} ...", file=sys.stderr, flush=True)
-    _run([_find_python(peer), "-m", "venv", "--clear", str(folder)])
-    _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.requirements])
+    run_command([_find_python(peer), "-m", "venv", "--clear", str(folder)])
+    run_command([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.requirements])
     stamp.write_text(wanted)
 
 
@@ -45,7 +45,7 @@ def versions(peer: Peer) -> dict[str, str]:
         "print(json.dumps({'python': platform.python_version(), **{n: m.version(n) for n in sys.argv[1:]}}))"
     )
     found: dict[str, str] = json.loads(
-        _run([str(peer.interpreter()), "-c", script, peer.package, *peer.libraries], cwd=Path("/"))
+        run_command([str(peer.interpreter()), "-c", script, peer.package, *peer.libraries], cwd=Path("/"))
     )
     return found
 
@@ -60,7 +60,12 @@ def _find_python(peer: Peer) -> str:
     return found
 
 
-def _run(command: list[str], cwd: Path = ROOT) -> str:
+def run_command(command: list[str], cwd: Path = ROOT) -> str:
+    """Run a command, and give what it prints.
+
+    Raises:
+        EnvironmentMissing: It failed; the message holds the end of what it says.
+    """
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = "\n    ".join((done.stderr or done.stdout).strip().splitlines()[-5:])

@@ -56,7 +56,7 @@ _FIELDS = (
 LENIENT = "surrogateescape"
 """How bytes that are no UTF-8 become text. Some clients put raw bytes into a correlation id; failing would bring the
 message back for ever, and replies need the same bytes."""
-_OTHER_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_OTHER_SURROGATE = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 _BYTES = tuple(bytes((number,)) for number in range(256))
 
 
