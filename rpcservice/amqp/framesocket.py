@@ -145,6 +145,7 @@ class SocketWriter:
         self._backend = backend
         self._on_failure = on_failure
         self._is_due = False
+        self._is_taken_over = False
         self._is_ended = False
         self._to_write = backend.event()
         backend.spawn(self._run)
@@ -165,26 +166,34 @@ class SocketWriter:
             if not self._to_write.is_set():
                 self._to_write.set()
         elif not self._is_due:
-            self._is_due = True
+            # In this order: Ctrl-C may come in between, and a flush too many does no harm.
             self._backend.post_last(self._flush)
+            self._is_due = True
 
     def _flush(self) -> None:
         """Send from the hub, at the end of its turn; the greenlet takes over what the socket does not take at once."""
-        if self._gathering:
-            self._gather()
-        data = b"".join(self._pending)
-        self._pending.clear()
+        if self._is_taken_over:
+            return
         try:
+            if self._gathering:
+                self._gather()
+            data = b"".join(self._pending)
+            self._pending.clear()
             sent = self._plain.send(data)
         except BlockingIOError:
             sent = 0
         except OSError as exc:
             self._on_failure(exc)
             return
+        except BaseException:
+            # Ctrl-C: who writes after that must not take this flush for one that is still to come.
+            self._is_due = False
+            raise
         if sent == len(data):
             self._is_due = False
         else:
             self._pending.appendleft(data[sent:])
+            self._is_taken_over = True
             self._to_write.set()
 
     def _gather(self) -> None:
@@ -203,7 +212,7 @@ class SocketWriter:
                     while pending:
                         batch.append(pending.popleft())
                     self._sendall(b"".join(batch))
-                self._is_due = False
+                self._is_due = self._is_taken_over = False
         except (OSError, ValueError) as exc:
             self._on_failure(exc)
 
