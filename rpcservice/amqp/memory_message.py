@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpcservice.amqp import frames
 from rpcservice.amqp.link import Message, Properties
-from rpcservice.amqp.properties import decode_properties, encode_properties
+from rpcservice.amqp.properties import OCTETS, TEXTS, decode_properties, encode_properties
 
 if TYPE_CHECKING:
     from rpcservice.amqp.memory_consumer import Consumer
@@ -19,20 +19,6 @@ _SAFE_TEXT = 63
 _SAFE_HEADERS = 20_000
 """So many characters of headers never make a frame that is too large."""
 _INT64 = 2**63
-_TEXTS = frozenset(
-    [
-        "content_type",
-        "content_encoding",
-        "correlation_id",
-        "reply_to",
-        "expiration",
-        "message_id",
-        "type",
-        "user_id",
-        "app_id",
-    ]
-)
-_OCTETS = frozenset(("delivery_mode", "priority"))
 
 
 class Stored:
@@ -85,8 +71,8 @@ def snapshot(message: Message) -> Properties:
     properties: Properties = {}
     for name, value in message.properties.items():
         kind = type(value)
-        if (kind is str and len(value) <= _SAFE_TEXT and name in _TEXTS) or (
-            kind is int and 0 <= value <= 255 and name in _OCTETS
+        if (kind is str and len(value) <= _SAFE_TEXT and name in TEXTS) or (
+            kind is int and 0 <= value <= 255 and name in OCTETS
         ):
             properties[name] = value
         elif kind is dict and name == "headers" and (headers := copy_simple(value)) is not None:

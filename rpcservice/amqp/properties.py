@@ -53,6 +53,8 @@ _FIELDS = (
     ("app_id", 0x0008, "s"),
     ("cluster_id", 0x0004, "s"),
 )
+TEXTS = frozenset(name for name, _, kind in _FIELDS if kind == "s")
+OCTETS = frozenset(name for name, _, kind in _FIELDS if kind == "o")
 LENIENT = "surrogateescape"
 """How bytes that are no UTF-8 become text. Some clients put raw bytes into a correlation id; failing would bring the
 message back for ever, and replies need the same bytes."""
