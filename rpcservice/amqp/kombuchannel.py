@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import amqp
 
+from rpcservice.amqp.frames import encode_content
 from rpcservice.amqp.link import Delivery, Message, Properties, QueueInfo, Returned
-from rpcservice.amqp.memory_message import snapshot
-from rpcservice.amqp.properties import check_names
+from rpcservice.amqp.memory_message import FRAME_MAX, snapshot
+from rpcservice.amqp.properties import check_names, encode_properties
 from rpcservice.core.context import new_id
 from rpcservice.errors import ChannelClosed
 
@@ -52,6 +53,8 @@ class KombuChannel:
         self._publishing = publishing
         self._confirms = confirms
         self._sequence = 0
+        frame_max = publishing.connection.frame_max if isinstance(publishing, amqp.Channel) else FRAME_MAX
+        self._small_frame: int | None = frame_max if frame_max < FRAME_MAX else None
         self._last_tag = 0
         self._unacked: dict[int, Any] = {}
         # Unpacked by kombu a body could have any size: what has errors already it leaves as it came.
@@ -77,10 +80,17 @@ class KombuChannel:
     # Publishing
 
     def publish(self, message: Message) -> int:
-        """Publish one message and wait until the broker has it; gives its sequence number (0 without confirms)."""
+        """Publish one message and wait until the broker has it; gives its sequence number (0 without confirms).
+
+        Raises:
+            MessageTooLarge: The headers do not fit into a frame; nothing was sent.
+        """
         if self.failure is not None:
             raise self.failure
         properties = snapshot(message)
+        if self._small_frame is not None:
+            # py-amqp would send whatever it is, and the broker would close the connection.
+            encode_content(0, encode_properties(message.properties), b"", self._small_frame)
         with self._link.publishing_lock:
             if self._confirms:
                 self._sequence += 1

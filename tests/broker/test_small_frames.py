@@ -29,13 +29,19 @@ def small() -> Iterator[RabbitMQNode]:
 
 
 @pytest.fixture
-def config(small: RabbitMQNode) -> dict[str, Any]:
-    return {"AMQP_URI": small.uri}
+def uri(small: RabbitMQNode) -> str:
+    """A virtual host of the test's own."""
+    return small.vhost()
+
+
+@pytest.fixture(params=["frames", "channel"])
+def config(uri: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {"AMQP_URI": uri, "link": request.param}
 
 
 @pytest.fixture
-def wire(small: RabbitMQNode) -> Iterator[Wire]:
-    made = Wire(small.uri, green())
+def wire(uri: str) -> Iterator[Wire]:
+    made = Wire(uri, green())
     yield made
     made.link.close()
 
