@@ -27,6 +27,13 @@ class Unsendable(Exception):
         self.lock = threading.Lock()
 
 
+class Unprintable(Unsendable):
+    """One whose text cannot be had either."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
 class Unreadable:
     """What pickle takes and does not give back."""
 
@@ -47,6 +54,10 @@ def refuse(number: int) -> None:
 
 def raise_unsendable() -> None:
     raise Unsendable("it holds a lock")
+
+
+def raise_unprintable() -> None:
+    raise Unprintable("it holds a lock")
 
 
 def give_unsendable() -> Any:

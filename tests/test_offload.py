@@ -168,6 +168,11 @@ def test_an_error_that_cannot_be_sent_comes_as_text(offloading: Call) -> None:
         offloading(processes=1)(offloaded.raise_unsendable)
 
 
+def test_an_error_without_a_text_either_comes_by_its_name(offloading: Call) -> None:
+    with pytest.raises(OffloadError, match=r"^Unprintable, whose text cannot be had"):
+        offloading(processes=1)(offloaded.raise_unprintable)
+
+
 def test_a_result_that_cannot_be_sent_is_an_error(offloading: Call) -> None:
     with pytest.raises((TypeError, OffloadError), match="cannot pickle"):
         offloading(processes=1)(offloaded.give_unsendable)

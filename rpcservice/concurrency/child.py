@@ -46,6 +46,14 @@ def _end_with(parent: int) -> None:
     os._exit(0)
 
 
+def _in_words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:
+        # Not even SystemExit: it is the text that has failed, and not this process.
+        return f"{type(error).__name__}, whose text cannot be had"
+
+
 def _answer(request: bytes) -> bytes:
     """Do one piece of work and give its outcome, as something that the parent can read."""
     try:
@@ -59,7 +67,7 @@ def _answer(request: bytes) -> bytes:
             pickle.loads(answer)
         except Exception:
             # An exception that cannot be made again from its arguments, or holds something that stays here.
-            error = OffloadError(f"{type(exc).__name__}: {exc}")
+            error = OffloadError(_in_words(exc))
             error.add_note(text)
             return pickle.dumps((None, error))
         return answer
