@@ -3,11 +3,13 @@
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import kombu
 import pytest
 from kombu import Queue
+from nodes import impatient_node
 from waiting import wait_until
 from wire import Wire
 
@@ -35,13 +37,13 @@ def config(rabbitmq_node: RabbitMQNode) -> dict[str, Any]:
 @pytest.fixture
 def wire(rabbitmq_node: RabbitMQNode) -> Any:
     """Publish raw messages by a connection that lasts for one message: those of services are cut."""
+    return partial(publish, rabbitmq_node.uri)
 
-    def publish(exchange: str, key: str, body: bytes = b"1", **properties: Any) -> None:
-        made = Wire(rabbitmq_node.uri, green())
-        made.publish(exchange, key, body, **JSON, **properties)
-        made.link.close()
 
-    return publish
+def publish(uri: str, exchange: str, key: str, body: bytes = b"1", **properties: Any) -> None:
+    made = Wire(uri, green())
+    made.publish(exchange, key, body, **JSON, **properties)
+    made.link.close()
 
 
 class Seen(list[Any]):
@@ -253,3 +255,24 @@ def test_long_work_is_warned_of(serve: Serve, wire: Any, way: str, caplog: pytes
     with caplog.at_level(logging.WARNING, "rpcservice.amqp.longwork"):
         wait_until(lambda: "RabbitMQ takes its message back and closes the channel" in caplog.text)
     seen.gate.set()
+
+
+def test_what_the_broker_takes_back_is_run_once(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """After its own time for handling a message RabbitMQ closes the channel, and gives out again what was on it."""
+    seen, requests = Seen(), Seen()
+
+    class Long(service_of(event_handler("orders", "placed"), seen)):  # type: ignore[misc]
+        @rpc
+        def call(self, what: Any) -> Any:
+            return requests.work(what)
+
+    with impatient_node(3) as node:
+        runner = serve(Long, AMQP_URI=node.uri, rpcservice={"consumer_timeout": 3})
+        publish(node.uri, "orders.events", "placed", message_id="m-1")
+        publish(node.uri, "nameko-rpc", "long.call", REQUEST, correlation_id="c-1")
+        wait_until(lambda: caplog.text.count("is not run a second time here") == 2, timeout=60)
+        seen.gate.set()
+        requests.gate.set()
+        wait_until(lambda: is_empty(node, EVENTS) and is_empty(node, "rpc-long"))
+        runner.stop()
+    assert (seen, requests) == ([1], [1])
