@@ -3,13 +3,22 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from rpcservice.cli.common import backdoor_address, config_options, is_debug, make_runner, read_settings
 from rpcservice.cli.patching import patch
-from rpcservice.cli.workers import RunCommand, check_backdoor, count_workers, is_worker, make_member, supervise
+from rpcservice.cli.workers import (
+    RunCommand,
+    check_backdoor,
+    check_worker,
+    count_workers,
+    is_worker,
+    make_member,
+    supervise,
+)
 from rpcservice.errors import CommandError, RpcServiceError
 
 if TYPE_CHECKING:
@@ -55,7 +64,11 @@ def run(
 
     with logs.held_back():
         settings = read_settings(config, define, broker)
-        count = None if is_worker(ctx) else count_workers(workers, settings)
+        if is_worker(ctx):
+            check_worker(ctx, settings)
+            count = None
+        else:
+            count = count_workers(workers, settings)
         # A supervisor runs no services. Nothing that binds what is patched has been imported so far.
         if count is None:
             patch()
@@ -89,7 +102,8 @@ def _host(names: Sequence[str], settings: "Settings", address: str | None, membe
                 was_orderly = Serving(runner, lambda: _announce(runner, backdoor)).run()
             else:
                 member.join(runner.resources.get(Process))
-                was_orderly = Serving(runner, lambda: _report(runner, backdoor, member), member.stop_by).run()
+                report = partial(_report, runner, backdoor, member)
+                was_orderly = Serving(runner, report, member.stop_by, member.report_leaving).run()
     except RpcServiceError as exc:
         # No mistake on the command line any more, whatever it is.
         raise click.ClickException(str(exc)) from exc

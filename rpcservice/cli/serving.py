@@ -13,6 +13,7 @@ class Serving:
         runner: What to run, its services added.
         on_started: Called when they are up.
         on_serving: Called before they start, with what stops them as signals do.
+        on_stopping: Called when they are up, and about to be stopped by a signal.
     """
 
     def __init__(
@@ -20,10 +21,12 @@ class Serving:
         runner: ServiceRunner,
         on_started: Callable[[], object],
         on_serving: Callable[[Signals], object] = lambda signals: None,
+        on_stopping: Callable[[], object] = lambda: None,
     ) -> None:
         self._runner = runner
         self._on_started = on_started
         self._on_serving = on_serving
+        self._on_stopping = on_stopping
         self._is_up = False
         self._error: BaseException | None = None
 
@@ -42,6 +45,7 @@ class Serving:
                     # There is nothing to finish yet.
                     self._runner.kill()
                     return True
+                self._on_stopping()
                 stopping = self._runner.backend.spawn(self._runner.stop)
                 if not signals.ends_before(2):
                     self._runner.kill()

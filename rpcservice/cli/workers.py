@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 STOP_MARGIN = 15.0
 """Seconds beyond ``shutdown_timeout`` in which a worker ends its dependencies and connections; then it is killed."""
 
+START_MARGIN = 60.0
+"""Seconds beyond ``startup_timeout`` in which a new worker of a restart imports and starts; then it is stopped."""
+
 _WORKER = "rpcservice.worker"
 
 
@@ -57,6 +60,16 @@ def is_worker(ctx: click.Context) -> bool:
     return _WORKER in ctx.meta
 
 
+def check_worker(ctx: click.Context, settings: "Settings") -> None:
+    """See whether this worker may run with a configuration, which may be another one than at the supervisor's start.
+
+    Raises:
+        ConfigError: It is one for a single process.
+    """
+    handover: Handover = ctx.meta[_WORKER][0]
+    _check_broker(handover.count, settings)
+
+
 def make_member(ctx: click.Context, settings: "Settings") -> "Member | None":
     """Give this worker's side of its supervisor; None where it is no worker. The process is to be patched."""
     if not is_worker(ctx):
@@ -91,12 +104,16 @@ def count_workers(text: str | None, settings: "Settings") -> int | None:
         from rpcservice.supervisor.cpus import usable_cpus
 
         count = usable_cpus()
+    _check_broker(count, settings)
+    return count
+
+
+def _check_broker(count: int, settings: "Settings") -> None:
     if count > 1 and settings.amqp_uri.startswith("memory:"):
         raise ConfigError(
             f"{count} workers cannot share memory://, for the embedded broker is within one process; "
             "give RabbitMQ's URI as AMQP_URI or --broker, or leave workers out"
         )
-    return count
 
 
 def _parse(text: str) -> int | str:
@@ -141,7 +158,12 @@ def supervise(ctx: click.Context, count: int, settings: "Settings", show: Callab
     def announce(lines: Sequence[str]) -> None:
         show([*lines, f"Workers: {count}; kill -HUP {os.getpid()} restarts them in turn"])
 
-    failure = Supervisor(count, stop_limit=settings.shutdown_timeout + STOP_MARGIN, announce=announce).run()
+    failure = Supervisor(
+        count,
+        stop_limit=settings.shutdown_timeout + STOP_MARGIN,
+        start_limit=None if settings.startup_timeout is None else settings.startup_timeout + START_MARGIN,
+        announce=announce,
+    ).run()
     if failure is None:
         return
     message = failure["message"]

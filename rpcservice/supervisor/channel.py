@@ -15,7 +15,8 @@ _DESCRIPTORS = 16
 class Channel:
     """One end of a pair of connected sockets.
 
-    A worker says ``listen``, ``ready`` and ``failed``; its supervisor ``listening``, ``lead``, ``stop`` and ``kill``.
+    A worker says ``listen``, ``ready``, ``leaving`` and ``failed``; its supervisor ``listening``, ``lead``, ``stop``
+    and ``kill``.
 
     Args:
         sock: The end; in a process that eventlet has patched one of the native kind.

@@ -20,11 +20,13 @@ class Handover:
         number: From 1 on.
         channel: The descriptor of its end of the channel.
         listeners: Descriptors of listening sockets, by what :func:`listener_name` gives.
+        count: How many workers there are to be.
     """
 
     number: int
     channel: int
     listeners: Mapping[str, int] = field(default_factory=dict)
+    count: int = 1
 
     @property
     def descriptors(self) -> list[int]:
@@ -33,7 +35,12 @@ class Handover:
 
     def environment(self) -> dict[str, str]:
         """Give the variables by which the worker finds all of it."""
-        told = {"number": self.number, "channel": self.channel, "listeners": dict(self.listeners)}
+        told = {
+            "number": self.number,
+            "channel": self.channel,
+            "listeners": dict(self.listeners),
+            "count": self.count,
+        }
         return {VARIABLE: json.dumps(told), NUMBER_VARIABLE: str(self.number)}
 
     @classmethod

@@ -32,7 +32,7 @@ class Member:
         handover: What this process was given.
         channel: Its end of the channel.
         backend: The one of the services.
-        patience: Seconds that a stop may take when the supervisor is gone.
+        patience: Seconds that a stop may take, also when the supervisor is gone.
     """
 
     def __init__(self, handover: Handover, channel: Channel, backend: Backend, patience: float) -> None:
@@ -92,7 +92,12 @@ class Member:
         for descriptor in self._inherited.values():
             os.close(descriptor)
         self._inherited.clear()
-        self._say("ready", {"lines": list(lines), "listeners": self._used})
+        self._say("ready", {"lines": list(lines), "listeners": self._used, "stop_limit": self._patience})
+
+    def report_leaving(self) -> None:
+        """Say that the services are about to stop, unless it is the supervisor who wants them to."""
+        if not self._demanded:
+            self._say("leaving", True)
 
     def _say(self, kind: str, value: Any) -> None:
         try:

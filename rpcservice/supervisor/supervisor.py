@@ -30,13 +30,22 @@ class Supervisor:
 
     Args:
         count: How many.
-        stop_limit: Seconds after which a worker that was told to stop is ended.
+        stop_limit: Seconds after which a worker that was told to stop is ended, until it has told of its own limit.
+        start_limit: Seconds that a new worker may take to be up in a rolling restart; None for as long as it takes.
         announce: Called once, when all workers are up, with what the first of them says of its services.
     """
 
-    def __init__(self, count: int, *, stop_limit: float, announce: Callable[[Sequence[str]], object]) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        stop_limit: float,
+        start_limit: float | None,
+        announce: Callable[[Sequence[str]], object],
+    ) -> None:
         self._slots = [Slot(number) for number in range(1, count + 1)]
         self._stop_limit = stop_limit
+        self._start_limit = start_limit
         self._announce = announce
         self._listeners = Listeners()
         self._terminal = Terminal()
@@ -47,6 +56,7 @@ class Supervisor:
         self._stops = 0
         self._is_roll_wanted = False
         self._roll: Iterator[None] | None = None
+        self._may_close_listeners = False
         self._first_failures: list[Worker] = []
         self._failure: Failure | None = None
 
@@ -75,21 +85,23 @@ class Supervisor:
 
     def _turn(self) -> None:
         signals, heard = self._wakeups.wait(self._pause())
-        for worker in heard:
-            self._hear(worker)
+        # They first: where all processes get one, the stop of a worker is nothing that another one is started for.
         for number in signals:
             self._receive(number)
+        for worker in heard:
+            self._hear(worker)
         for worker in [worker for worker in self._workers if worker.look()]:
             self._see_off(worker)
         self._do_what_is_due(monotonic())
         if not self._is_ending:
             self._appoint()
             self._go_on_rolling()
+            self._close_unused_listeners()
 
     def _pause(self) -> float | None:
         """Give the seconds until something is due by itself."""
-        times = [slot.restart_at for slot in self._slots if slot.successor is None]
-        times += [time for worker in self._workers for time in (worker.kill_at, worker.late_at)]
+        times = [slot.restart_at for slot in self._slots]
+        times += [time for worker in self._workers for time in (worker.kill_at, worker.late_at, worker.due_at)]
         due = min((time for time in times if time is not None), default=None)
         return None if due is None else max(0.0, due - monotonic())
 
@@ -102,16 +114,17 @@ class Supervisor:
                 _log.error("%s (pid %d) does not stop, and is killed", worker, worker.pid)
                 worker.end()
                 if self._is_ending and self._failure is None:
-                    message = f"{worker} did not stop within {self._stop_limit:g} s, and was killed"
+                    message = f"{worker} did not stop within {worker.stop_limit:g} s, and was killed"
                     self._failure = {"message": message, "code": 1}
         for slot in self._slots:
-            if slot.restart_at is not None and slot.restart_at <= now and slot.successor is None:
+            if slot.restart_at is not None and slot.restart_at <= now:
                 self._restart(slot)
 
     # What workers say
 
     def _start(self, number: int) -> Worker:
-        worker = Worker.start(number, self._generation, self._listeners.descriptors())
+        listeners = self._listeners.descriptors()
+        worker = Worker.start(number, len(self._slots), self._generation, self._stop_limit, listeners)
         self._workers.append(worker)
         self._wakeups.add(worker)
         _log.debug("%s is started (pid %d)", worker, worker.pid)
@@ -134,22 +147,25 @@ class Supervisor:
         elif kind == "failed":
             worker.failure = value
         elif kind == "ready":
-            worker.ready_at, worker.late_at = monotonic(), None
-            worker.lines, worker.listeners = value["lines"], value["listeners"]
+            worker.note_ready(**value)
             _log.info("%s is up (pid %d)", worker, worker.pid)
             self._note_ready(worker)
+        elif kind == "leaving":
+            self._replace(worker)
 
     def _listen(self, worker: Worker, key: str, address: str) -> None:
         name = listener_name(key, address)
+        error, descriptor = None, None
         if self._is_ending:
-            worker.tell("listening", [name, "the services are being stopped"])
-            return
-        try:
-            descriptor = self._listeners.open(key, address)
-        except ConfigError as exc:
-            worker.tell("listening", [name, str(exc)])
+            error = "the services are being stopped"
         else:
-            worker.tell("listening", [name, None], descriptor=descriptor)
+            try:
+                descriptor = self._listeners.open(key, address)
+            except ConfigError as exc:
+                error = str(exc)
+        if not worker.tell("listening", [name, error], descriptor=descriptor):
+            _log.error("%s (pid %d) cannot be given a socket that it waits for, and is killed", worker, worker.pid)
+            worker.end()
 
     def _note_ready(self, worker: Worker) -> None:
         if self._lines is None:
@@ -189,6 +205,14 @@ class Supervisor:
         # Of those that have never been up the error tells enough.
         level = logging.INFO if self._stops or self._lines is not None else logging.DEBUG
         _log.log(level, "%s (pid %d) has stopped", worker, worker.pid)
+
+    def _replace(self, worker: Worker) -> None:
+        """Have another worker in the place of one that has been told by somebody else to stop; that is no failure."""
+        for slot in self._slots:
+            if slot.worker is worker and not self._is_ending and not worker.is_stopping:
+                _log.info("%s (pid %d) was told to stop; another is started at once", worker, worker.pid)
+                worker.note_stopping()
+                self._restart(slot)
 
     def _lose(self, slot: Slot, worker: Worker) -> None:
         """Have somebody else in the place of a worker that has ended by itself."""
@@ -248,7 +272,7 @@ class Supervisor:
         for slot in self._slots:
             slot.restart_at = None
         for worker in self._workers:
-            worker.stop(self._stop_limit, others_serve_on=False)
+            worker.stop(others_serve_on=False)
 
     def _kill(self) -> None:
         for worker in self._workers:
@@ -260,18 +284,24 @@ class Supervisor:
         if any(worker.leads for worker in self._workers):
             return
         ready = [worker for worker in self._workers if worker.ready_at is not None and not worker.is_stopping]
-        if ready:
-            # One that no rolling restart is about to stop, and of these the one that has been there longest.
-            max(ready, key=lambda worker: (worker.generation, -(worker.ready_at or 0))).lead()
+        # One that no rolling restart is about to stop, and of these the one that has been there longest.
+        ready.sort(key=lambda worker: (-worker.generation, worker.ready_at))
+        # The first that can be told.
+        any(worker.lead() for worker in ready)
 
     def _go_on_rolling(self) -> None:
         while self._roll is not None or (self._is_roll_wanted and self._lines is not None):
             if self._roll is None:
                 self._is_roll_wanted = False
                 self._generation += 1
-                self._roll = roll(self._slots, self._start, self._stop_limit)
+                self._roll = roll(self._slots, self._start, self._start_limit, lambda: self._is_roll_wanted)
             if next(self._roll, _AT_AN_END) is not _AT_AN_END:
                 return
-            self._roll = None
-            used = [name for worker in self._workers for name in worker.listeners]
-            self._listeners.keep(used)
+            self._roll, self._may_close_listeners = None, True
+
+    def _close_unused_listeners(self) -> None:
+        """Close what no worker uses after a restart, once all are there: those who are not yet may want it."""
+        is_full = all(slot.worker is not None and slot.worker.is_ready for slot in self._slots)
+        if self._roll is None and self._may_close_listeners and is_full:
+            self._may_close_listeners = False
+            self._listeners.keep([name for worker in self._workers for name in worker.listeners])

@@ -26,9 +26,11 @@ class Worker:
         generation: How many rolling restarts there had been when it started.
         ready_at: When its services were up, on the monotonic clock; None before.
         late_at: When it is told that its services are not up yet; None once they are, or that was told.
+        due_at: When nobody waits for its services any more; None for never, and once they are up.
         kill_at: When it is ended if it has not ended by itself; None for never.
         is_stopping: Whether it was told to stop.
         leads: Whether it was told to do what only one worker does.
+        stop_limit: Seconds that it may take to stop; those of its own configuration, once it is up.
         was_killed: Whether it was made to end without finishing its work.
         has_ended: Whether it was seen to have ended.
         failure: What it said of its end.
@@ -36,12 +38,16 @@ class Worker:
         listeners: The names of the listening sockets that it uses.
     """
 
-    def __init__(self, number: int, generation: int, process: subprocess.Popen[bytes], channel: Channel) -> None:
+    def __init__(
+        self, number: int, generation: int, stop_limit: float, process: subprocess.Popen[bytes], channel: Channel
+    ) -> None:
         self.number = number
         self.generation = generation
+        self.stop_limit = stop_limit
         self.channel = channel
         self.ready_at: float | None = None
         self.late_at: float | None = monotonic() + LATE
+        self.due_at: float | None = None
         self.kill_at: float | None = None
         self.is_stopping = False
         self.leads = False
@@ -53,12 +59,14 @@ class Worker:
         self._process = process
 
     @classmethod
-    def start(cls, number: int, generation: int, listeners: Mapping[str, int]) -> Self:
+    def start(cls, number: int, count: int, generation: int, stop_limit: float, listeners: Mapping[str, int]) -> Self:
         """Start this command line once more, as a worker.
 
         Args:
             number: Its number.
+            count: How many workers there are to be.
             generation: How many rolling restarts there have been.
+            stop_limit: Seconds that it may take to stop, as long as it has not told of its own.
             listeners: Descriptors of the listening sockets, by name.
 
         Raises:
@@ -67,7 +75,7 @@ class Worker:
         own, others = socket.socketpair()
         with others:
             own.setblocking(False)
-            handover = Handover(number, others.fileno(), listeners)
+            handover = Handover(number, others.fileno(), listeners, count)
             try:
                 process = subprocess.Popen(
                     # As it was called: with the options of the interpreter, and by -m or a script.
@@ -81,7 +89,7 @@ class Worker:
             except BaseException:
                 own.close()
                 raise
-        return cls(number, generation, process, Channel(own))
+        return cls(number, generation, stop_limit, process, Channel(own))
 
     def __str__(self) -> str:
         return f"worker {self.number}"
@@ -100,38 +108,45 @@ class Worker:
         """See whether the process has ended."""
         return self._process.poll() is not None
 
-    def tell(self, kind: str, value: Any = True, *, descriptor: int | None = None) -> None:
-        """Send the worker a message, if it is still there to get it."""
+    def tell(self, kind: str, value: Any = True, *, descriptor: int | None = None) -> bool:
+        """Send the worker a message; gives False when it cannot get it: it is about to end, or listens no more."""
         try:
             self.channel.send(kind, value, descriptor=descriptor)
         except OSError:
-            return  # it is about to end, which is noticed by itself
+            return False
+        return True
 
-    def lead(self) -> None:
-        """Have it do what only one worker is to do."""
-        self.leads = True
-        self.tell("lead")
+    def note_ready(self, lines: list[str], listeners: list[str], stop_limit: float) -> None:
+        """Note what it has said of its services, which are up."""
+        self.ready_at, self.late_at, self.due_at = monotonic(), None, None
+        self.lines, self.listeners, self.stop_limit = lines, listeners, stop_limit
 
-    def stop(self, seconds: float, *, others_serve_on: bool) -> None:
+    def note_stopping(self) -> None:
+        """Note that it stops, and is ended if it takes too long."""
+        self.is_stopping, self.late_at, self.due_at = True, None, None
+        self.kill_at = self.kill_at or monotonic() + self.stop_limit
+
+    def lead(self) -> bool:
+        """Have it do what only one worker is to do; gives False when it cannot be told."""
+        self.leads = self.tell("lead")
+        return self.leads
+
+    def stop(self, *, others_serve_on: bool) -> None:
         """Have it stop in order.
 
         Args:
-            seconds: After so many it is ended.
             others_serve_on: Whether other workers take what comes to its addresses.
         """
-        self.is_stopping, self.late_at = True, None
-        self.kill_at = self.kill_at or monotonic() + seconds
-        self.tell("stop", others_serve_on)
-        if not self.is_ready:
-            # It may not listen yet, and has nothing to finish.
+        self.note_stopping()
+        if not self.tell("stop", others_serve_on) or not self.is_ready:
+            # It may not listen yet, and has nothing to finish; or it listens no more, and still has.
             self._process.terminate()
 
     def kill(self) -> None:
         """Have it end without finishing anything."""
         self.is_stopping = self.was_killed = True
-        self.late_at, self.kill_at = None, monotonic() + LAST_RESORT
-        self.tell("kill")
-        if not self.is_ready:
+        self.late_at, self.due_at, self.kill_at = None, None, monotonic() + LAST_RESORT
+        if not self.tell("kill") or not self.is_ready:
             self._process.kill()
 
     def end(self) -> None:

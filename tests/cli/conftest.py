@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner
 from command_process import Result, Running, Terminal
 from security_canary import refuse_secret
+from waiting import wait_until
+from worker_process import HERE, UP, pids
 
 from rpcservice.cli import main
 
@@ -125,6 +127,21 @@ def start(folder: Path, environment: dict[str, str]) -> Iterator[Callable[..., R
     yield run
     for running in started:
         running.close()
+
+
+@pytest.fixture
+def start_workers(start: Callable[..., Running], rabbitmq_uri: str) -> Callable[..., Running]:
+    """Start workers and wait until they are up: ``start_workers("team.py", 3, "-d", "shutdown_timeout=1")``."""
+
+    def run(target: str, count: int, *args: str, **variables: str) -> Running:
+        command = ("run", target, "--workers", str(count), "--broker", rabbitmq_uri, *HERE, *args)
+        running = start(*command, **variables)
+        running.wait_for(UP)
+        # Which comes by the other stream.
+        wait_until(lambda: len(pids(running)) == count, "the lines that tell who is up")
+        return running
+
+    return run
 
 
 @pytest.fixture

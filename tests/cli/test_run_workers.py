@@ -6,14 +6,15 @@ import re
 import signal
 import socket
 import sys
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from command_process import Result, Running
 from waiting import wait_until
+from worker_process import HERE, UP, get, is_alive, pids, said, url_of, workers_of
 
 from rpcservice import ClusterRpcClient
 
@@ -21,9 +22,6 @@ pytestmark = pytest.mark.broker
 
 Start = Callable[..., Running]
 Cli = Callable[..., Result]
-
-UP = "restarts them in turn"
-HERE = ("-d", "WEB_SERVER_ADDRESS=127.0.0.1:0")
 
 TEAM = """
 import os, threading
@@ -64,60 +62,16 @@ def folder(folder: Path) -> Path:
 
 
 @pytest.fixture
-def team(start: Start, rabbitmq_uri: str) -> Callable[..., Running]:
+def team(start_workers: Start) -> Start:
     """Start workers of team.py and wait until they are up: ``team(3, "-d", "shutdown_timeout=1")``."""
 
-    def run(count: int, *args: str, **variables: str) -> Running:
-        command = ("run", "team.py", "--workers", str(count), "--broker", rabbitmq_uri, *HERE, *args)
-        running = start(*command, **variables)
-        running.wait_for(UP)
-        # Which comes by the other stream.
-        wait_until(lambda: ups(running) == count, "the lines that tell who is up")
-        return running
-
-    return run
-
-
-def url_of(running: Running) -> str:
-    return running.wait_for("Web server: ").removeprefix("Web server: ")
-
-
-def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=20) as response:
-        text: str = response.read().decode()
-    return text
-
-
-def said(running: Running, text: str) -> int:
-    """How often something was printed; two processes may write to one line."""
-    return "".join(running.out).count(text)
+    return partial(start_workers, "team.py")
 
 
 def answerers(url: str) -> set[int]:
     """The process ids that answer many requests at a time."""
     with ThreadPoolExecutor(20) as pool:
         return set(map(int, pool.map(get, [url] * 200)))
-
-
-def workers_of(running: Running) -> dict[int, int]:
-    """The process ids of the workers that came up last, by number."""
-    return {
-        int(match[1]): int(match[2])
-        for line in running.err
-        if (match := re.search(r"worker (\d+) is up \(pid (\d+)\)", line))
-    }
-
-
-def ups(running: Running) -> int:
-    return sum(" is up (pid " in line for line in running.err)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def errors_of(running: Running) -> list[str]:
@@ -228,8 +182,8 @@ def test_each_worker_has_a_backdoor_of_its_own(team: Callable[..., Running], cli
     running = team(2, "--backdoor-port", "0")
     ports = {line.rpartition(":")[2] for line in running.err if "Backdoor: " in line}
     assert len(ports) == 2
-    pids = {cli("backdoor", port, input="import os; print('pid', os.getpid())\n").stdout for port in ports}
-    found = {int(pid) for text in pids for pid in re.findall(r"pid (\d+)", text)}
+    outputs = {cli("backdoor", port, input="import os; print('pid', os.getpid())\n").stdout for port in ports}
+    found = {int(pid) for text in outputs for pid in re.findall(r"pid (\d+)", text)}
     assert found == set(workers_of(running).values())
 
 
@@ -395,7 +349,7 @@ def test_a_worker_that_is_killed_is_started_again_after_growing_pauses(team: Cal
         killed = workers_of(running)[2]
         os.kill(killed, signal.SIGKILL)
         running.wait_for(f"worker 2 (pid {killed}) was ended by SIGKILL; another is started in {pause}")
-        wait_until(lambda number=number: ups(running) == number, "another worker")  # type: ignore[misc]
+        wait_until(lambda number=number: len(pids(running)) == number, "another worker")  # type: ignore[misc]
     assert workers_of(running)[2] != killed
     assert set(workers_of(running)) == {1, 2}
 
@@ -416,14 +370,14 @@ def test_a_request_waits_while_all_workers_are_away(team: Callable[..., Running]
     os.kill(workers_of(running)[1], signal.SIGKILL)
     running.wait_for("was ended by SIGKILL")
     answerer = int(get(f"{url}/pid"))
-    wait_until(lambda: ups(running) == 2, "another worker")
+    wait_until(lambda: len(pids(running)) == 2, "another worker")
     assert answerer == workers_of(running)[1]
 
 
 def test_a_worker_that_is_started_later_has_the_listening_socket_through_exec(team: Callable[..., Running]) -> None:
     running = team(1)
     os.kill(workers_of(running)[1], signal.SIGKILL)
-    wait_until(lambda: ups(running) == 2, "another worker")
+    wait_until(lambda: len(pids(running)) == 2, "another worker")
     pid = workers_of(running)[1]
     variables = dict(part.partition("=")[::2] for part in Path(f"/proc/{pid}/environ").read_text().split("\0"))
     inherited = json.loads(variables["RPCSERVICE_SUPERVISED"])["listeners"]["WEB_SERVER_ADDRESS=127.0.0.1:0"]
@@ -452,7 +406,7 @@ def test_a_worker_that_exits_is_started_again_with_its_number(team: Callable[...
     with ClusterRpcClient(uri=rabbitmq_uri, timeout=20) as rpc:
         rpc.team.die.call_async()
         running.wait_for("ended with exit code 3; another is started in ")
-        wait_until(lambda: ups(running) >= 4, "another worker")
+        wait_until(lambda: len(pids(running)) >= 4, "another worker")
 
 
 def test_a_worker_that_fails_later_is_told_and_tried_again(team: Callable[..., Running], folder: Path) -> None:
@@ -462,7 +416,7 @@ def test_a_worker_that_fails_later_is_told_and_tried_again(team: Callable[..., R
     line = running.wait_for("failed: team cannot be imported: ValueError: half written")
     assert "another is started in 2 s" in line
     (folder / "team.py").write_text(TEAM)
-    wait_until(lambda: ups(running) == 3, "another worker")
+    wait_until(lambda: len(pids(running)) == 3, "another worker")
 
 
 def test_a_worker_that_is_told_to_stop_finishes_and_is_replaced(
@@ -475,8 +429,46 @@ def test_a_worker_that_is_told_to_stop_finishes_and_is_replaced(
         worker = workers_of(running)[1]
         os.kill(worker, signal.SIGTERM)
         assert call.result() == worker
-    running.wait_for("ended with exit code 0; another is started in 1 s")
-    wait_until(lambda: ups(running) == 2, "another worker")
+    running.wait_for(f"worker 1 (pid {worker}) has stopped")
+    wait_until(lambda: len(pids(running)) == 2, "another worker")
+
+
+def test_a_worker_that_is_told_to_stop_is_replaced_before_it_has(
+    team: Callable[..., Running], rabbitmq_uri: str
+) -> None:
+    """That is no failure: the next pause is the first one."""
+    running = team(1)
+    busy = workers_of(running)[1]
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=30) as rpc:
+        rpc.team.take.call_async(8)
+        running.wait_for("at work")
+        for number in (2, 3):
+            worker = workers_of(running)[1]
+            os.kill(worker, signal.SIGTERM)
+            running.wait_for(f"worker 1 (pid {worker}) was told to stop; another is started at once")
+            wait_until(lambda number=number: len(pids(running)) == number, "another worker")  # type: ignore[misc]
+        assert is_alive(busy)
+    os.kill(workers_of(running)[1], signal.SIGKILL)
+    running.wait_for("was ended by SIGKILL; another is started in 1 s")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_signals_that_were_ignored_at_the_start_are_heard_all_the_same(
+    name: str, folder: Path, environment: dict[str, str]
+) -> None:
+    """A shell ignores SIGINT for what it has in the background, and nohup SIGHUP; nginx and gunicorn hear them too."""
+    command = [sys.executable, "-m", "rpcservice", "run", "team.py", "--workers", "1", "--broker", "memory://", *HERE]
+    shell = ["sh", "-c", f"trap '' {name[3:]}; exec \"$@\"", "sh", *command]
+    running = Running(shell, cwd=folder, env=environment, start_new_session=True)
+    try:
+        running.wait_for(UP)
+        running.process.send_signal(signal.Signals[name])
+        if name == "SIGHUP":
+            running.wait_for("all workers are restarted", timeout=40)
+        else:
+            assert running.wait() == 0
+    finally:
+        running.close()
 
 
 def test_a_hang_up_of_a_worker_changes_nothing(team: Callable[..., Running]) -> None:
@@ -499,14 +491,14 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
     running = Running(command, cwd=folder, env=environment)
     try:
         running.wait_for(UP)
-        wait_until(lambda: ups(running) == 2, "the lines that tell who is up")
+        wait_until(lambda: len(pids(running)) == 2, "the lines that tell who is up")
         python.rename(folder / "python")
         running.process.send_signal(signal.SIGHUP)
         running.wait_for("the restart is broken off, for another worker 1 cannot be started: ")
         os.kill(workers_of(running)[2], signal.SIGKILL)
         running.wait_for("worker 2 cannot be started: ")
         (folder / "python").rename(python)
-        wait_until(lambda: ups(running) == 3, "another worker")
+        wait_until(lambda: len(pids(running)) == 3, "another worker")
     finally:
         running.close()
 

@@ -5,15 +5,17 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from command_process import Running, Terminal
 from waiting import wait_until
+from worker_process import HERE, UP, get, is_alive, pids, said, url_of, workers_of
 
 from rpcservice import ClusterRpcClient
 from rpcservice.testing.ports import free_ports
@@ -57,47 +59,15 @@ def write(folder: Path) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def shop(start: Callable[..., Running], write: Callable[[str], None], rabbitmq_uri: str) -> Callable[..., Running]:
+def shop(start_workers: Callable[..., Running], write: Callable[[str], None]) -> Callable[..., Running]:
     """Start two workers of shop.py and wait until they are up: ``shop("-d", "shutdown_timeout=1")``."""
     write("first")
 
-    def run(*args: str) -> Running:
-        address = ("-d", "WEB_SERVER_ADDRESS=127.0.0.1:0")
-        running = start("run", "shop.py", "--workers", "2", "--broker", rabbitmq_uri, *address, *args)
-        running.wait_for("restarts them in turn")
-        # Which comes by the other stream.
-        wait_until(lambda: len(pids(running)) == 2, "the lines that tell who is up")
-        return running
-
-    return run
-
-
-def url_of(running: Running) -> str:
-    return running.wait_for("Web server: ").removeprefix("Web server: ")
-
-
-def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=20) as response:
-        text: str = response.read().decode()
-    return text
-
-
-def pids(running: Running) -> list[int]:
-    """The process ids of all workers that came up so far."""
-    return [int(match[1]) for line in running.err if (match := re.search(r"worker \d+ is up \(pid (\d+)\)", line))]
+    return partial(start_workers, "shop.py", 2)
 
 
 def count(running: Running, text: str) -> int:
     return sum(text in line for line in running.err)
-
-
-def said(running: Running, text: str) -> int:
-    """How often something was printed; two processes may write to one line."""
-    return "".join(running.out).count(text)
-
-
-def is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 @contextmanager
@@ -199,8 +169,134 @@ def test_a_hang_up_during_a_restart_is_another_restart(shop: Callable[..., Runni
     running.process.send_signal(signal.SIGHUP)
     running.wait_for("restarting all workers in turn")
     running.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: count(running, DONE) == 2, "two restarts", timeout=60)
-    assert len(pids(running)) == 6
+    wait_until(lambda: count(running, "restarting all workers in turn") == 2, "another restart")
+    running.wait_for(DONE, timeout=60)
+    assert count(running, DONE) == 1
+    assert not [pid for pid in pids(running)[:-2] if is_alive(pid)]
+
+
+HANGING = "import threading\nprint('importing', flush=True)\nthreading.Event().wait()\n"
+
+
+def test_a_hang_up_frees_a_restart_whose_new_worker_hangs(
+    shop: Callable[..., Running], write: Callable[[str], None], folder: Path
+) -> None:
+    running = shop()
+    (folder / "shop.py").write_text(HANGING)
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("importing")
+    write("second")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(DONE, timeout=40)
+    assert get(f"{url_of(running)}/release") == "second"
+    assert len(pids(running)) == 4
+
+
+def test_a_place_whose_old_worker_dies_during_a_restart_is_filled(
+    shop: Callable[..., Running], write: Callable[[str], None], folder: Path
+) -> None:
+    """However long the one that was to follow takes."""
+    running = shop()
+    (folder / "shop.py").write_text(HANGING)
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("importing")
+    write("second")
+    os.kill(workers_of(running)[1], signal.SIGKILL)
+    running.wait_for("was ended by SIGKILL; another is started in 1 s")
+    wait_until(lambda: len(pids(running)) == 3, "another worker")
+    assert count(running, "the restart is broken off") == 0
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(DONE, timeout=40)
+
+
+def test_a_new_worker_that_hangs_ends_the_restart_at_a_limit(
+    folder: Path, write: Callable[[str], None], environment: dict[str, str], rabbitmq_uri: str
+) -> None:
+    write("first")
+    program = (
+        "import rpcservice.cli.workers as workers; workers.START_MARGIN = 1; from rpcservice.cli import main; main()"
+    )
+    options = ("--workers", "2", "--broker", rabbitmq_uri, *HERE, "-d", "startup_timeout=2")
+    running = Running([sys.executable, "-c", program, "run", "shop.py", *options], cwd=folder, env=environment)
+    try:
+        running.wait_for(UP)
+        (folder / "shop.py").write_text(HANGING.replace("print(", "import os\nprint('new is', os.getpid());print("))
+        running.process.send_signal(signal.SIGHUP)
+        hanging = int(running.wait_for("new is ").split()[-1])
+        line = running.wait_for("the restart is broken off, and old workers go on: the new worker 1 (pid ")
+        assert f"(pid {hanging}) was not up within 3 s, and is stopped" in line
+        wait_until(lambda: not is_alive(hanging), "its end")
+        assert get(f"{url_of(running)}/release") == "first"
+    finally:
+        running.close()
+
+
+def test_the_time_to_stop_is_that_of_the_changed_configuration(
+    start: Callable[..., Running], write: Callable[[str], None], folder: Path, rabbitmq_uri: str
+) -> None:
+    write("first")
+    with (folder / "shop.py").open("a") as source:
+        source.write(
+            "\n    @rpc\n    def hang(self):\n        print('hanging', flush=True)\n        while True: pass\n"
+        )
+    (folder / "config.yaml").write_text("shutdown_timeout: 300")
+    running = start("run", "shop.py", "--workers", "1", "-c", "config.yaml", "--broker", rabbitmq_uri, *HERE)
+    running.wait_for(UP)
+    (folder / "config.yaml").write_text("shutdown_timeout: 0")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(DONE, timeout=40)
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=60) as rpc:
+        rpc.shop.hang.call_async()
+        running.wait_for("hanging")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.wait(40) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_embedded_broker_is_refused_at_a_restart_as_at_the_start(
+    count: int, start: Callable[..., Running], write: Callable[[str], None], folder: Path, rabbitmq_uri: str
+) -> None:
+    """One worker may have it."""
+    write("first")
+    (folder / "config.yaml").write_text(f"AMQP_URI: {rabbitmq_uri}")
+    running = start("run", "shop.py", "--workers", str(count), "-c", "config.yaml", *HERE)
+    running.wait_for(UP)
+    (folder / "config.yaml").write_text("AMQP_URI: memory://")
+    write("second")
+    running.process.send_signal(signal.SIGHUP)
+    if count == 1:
+        running.wait_for(DONE, timeout=40)
+    else:
+        line = running.wait_for("the restart is broken off, and old workers go on: the new worker 1 failed: ")
+        assert "2 workers cannot share memory://" in line
+    assert get(f"{url_of(running)}/release") == ("second" if count == 1 else "first")
+
+
+def test_a_restart_that_fails_while_nobody_is_up_keeps_the_port(
+    start_workers: Callable[..., Running], write: Callable[[str], None], folder: Path
+) -> None:
+    write("first")
+    running = start_workers("shop.py", 1)
+    (folder / "shop.py").write_text("raise ValueError('half written')")
+    os.kill(workers_of(running)[1], signal.SIGKILL)
+    running.wait_for("was ended by SIGKILL")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("the restart is broken off")
+    write("second")
+    assert get(f"{url_of(running)}/release") == "second"
+
+
+def test_a_worker_that_dies_as_soon_as_it_is_up_ends_the_restart(shop: Callable[..., Running], folder: Path) -> None:
+    running = shop()
+    with (folder / "shop.py").open("a") as source:
+        source.write(
+            "\nfrom rpcservice.supervisor.member import Member\nreport_ready = Member.report_ready\n"
+            "def report(*args):\n    report_ready(*args)\n    os._exit(9)\nMember.report_ready = report\n"
+        )
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("ended with exit code 9")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.wait() == 0
 
 
 @pytest.mark.parametrize("moment", ["restarting all workers in turn", "worker 1 is up"])
