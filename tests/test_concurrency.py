@@ -360,6 +360,65 @@ def test_a_greenlet_waiter_whose_time_ran_out_is_woken_once() -> None:
     assert turns == [False, True]
 
 
+def test_who_waits_again_at_once_when_woken_waits_for_the_next_time() -> None:
+    event, woken = green().event(), []
+
+    def wait() -> None:
+        for _ in range(3):
+            woken.append(event.wait(5))
+            event.clear()
+
+    task = green().spawn(wait)
+    for count in range(1, 4):
+        green().sleep(0.001)
+        event.set()
+        wait_until(lambda count=count: len(woken) >= count, "the next wake-up")
+        assert len(woken) == count
+    assert task.wait(5)
+    assert woken == [True] * 3
+
+
+def test_the_time_of_an_earlier_wait_does_not_end_a_later_one() -> None:
+    event, woken = green().event(), []
+
+    def wait() -> None:
+        woken.append(event.wait(0.02))
+        event.clear()
+        woken.append(event.wait(5))
+
+    task = green().spawn(wait)
+    green().sleep(0)
+    event.set()
+    # The time of the first wait runs out.
+    green().sleep(0.05)
+    assert woken == [True]
+    event.set()
+    assert task.wait(5)
+    assert woken == [True, True]
+
+
+def test_one_that_is_killed_while_it_waits_leaves_the_others_waiting() -> None:
+    event, woken = green().event(), []
+    tasks = [green().spawn(lambda: woken.append(event.wait(5))) for _ in range(3)]
+    green().sleep(0)
+    tasks[0].kill()
+    tasks[1].kill()
+    event.set()
+    assert all(task.wait(5) for task in tasks)
+    assert woken == [True]
+
+
+def test_an_event_goes_on_without_those_who_are_killed_after_it_was_set() -> None:
+    event, woken = green().event(), []
+    tasks = [green().spawn(lambda: woken.append(event.wait(5))) for _ in range(3)]
+    green().sleep(0)
+    event.set()
+    tasks[0].kill()
+    tasks[2].kill()
+    assert tasks[1].wait(5)
+    assert woken == [True]
+
+
 def test_each_thread_has_one_greenlet_backend() -> None:
     assert green() is green()
     found: list[Backend] = []

@@ -47,6 +47,7 @@ class ConfirmedSender(Resource):
         # One of them has closed a channel; they are tried singly.
         self._suspects: set[Pending] = set()
         self._has_forgotten = False
+        self._room_for = self.config.publish_buffer
         self._room = self.backend.event()
         self._has_stopped = False
         # On threads, a confirm may come before the message that it is for is in the table.
@@ -94,13 +95,12 @@ class ConfirmedSender(Resource):
             ChannelClosed: The broker closed the channel because of it.
         """
         seconds = self.config.publish_timeout if timeout is None else timeout
-        deadline = monotonic() + seconds
         event = self.backend.event()
         pending = Pending(message, None, event, retries)
-        self._admit(message, seconds, deadline, retries)
+        left = self._admit(message, seconds, retries)
         self._send(pending)
         try:
-            has_outcome = self._wait(event, deadline)
+            has_outcome = self._wait(event, left)
         except BaseException:
             # A worker that is killed, or a time-out of the caller's own: nothing is to be sent behind its back.
             self.forget(pending)
@@ -128,7 +128,7 @@ class ConfirmedSender(Resource):
         seconds = self.config.publish_timeout
         event = self.backend.event()
         pending = Pending(message, None, event, 0)
-        self._admit(message, seconds, monotonic() + seconds, 0)
+        self._admit(message, seconds, 0)
         self._send(pending)
         try:
             while not event.wait(seconds):
@@ -139,12 +139,12 @@ class ConfirmedSender(Resource):
         if pending.error is not None:
             raise pending.error
 
-    def _wait(self, event: Event, deadline: float) -> bool:
+    def _wait(self, event: Event, seconds: float) -> bool:
         if self._channel.current is not None:
-            return event.wait(max(0, deadline - monotonic()))
+            return event.wait(seconds)
         # Who begins to wait while the broker is away has it looked for more often.
         with self.connection.awaited():
-            return event.wait(max(0, deadline - monotonic()))
+            return event.wait(seconds)
 
     def post(self, message: Message, timeout: float | None = None, *, retries: int | None = None) -> None:
         """Publish a message without waiting for the confirm; an error that comes then is logged.
@@ -161,7 +161,7 @@ class ConfirmedSender(Resource):
             MessageTooLarge: It was not sent.
         """
         seconds = self.config.publish_timeout if timeout is None else timeout
-        self._admit(message, seconds, monotonic() + seconds, retries)
+        self._admit(message, seconds, retries)
         self._send(Pending(message, partial(log_failure, message), None, retries))
 
     def send(
@@ -207,13 +207,16 @@ class ConfirmedSender(Resource):
         reason = self.connection.health() or "the broker sent no confirm"
         return PublishTimeout(f"no room {what}: {reason}; the message was not sent, since {full}")
 
-    def _admit(self, message: Message, seconds: float, deadline: float, retries: int | None) -> None:
-        """Wait for room, and refuse what could only wait for another connection but may not."""
+    def _admit(self, message: Message, seconds: float, retries: int | None) -> float:
+        """Wait for room, and refuse what may not wait for another connection; gives the seconds that are left."""
+        if retries != 0 and not self._is_full():
+            return seconds
+        deadline = monotonic() + seconds
         while True:
             if retries == 0 and self._channel.current is None:
                 raise self._unsent()
             if not self._is_full():
-                return
+                return max(0, deadline - monotonic())
             self._room.clear()
             if not self._is_full():
                 # On threads there may have been room before the flag was lowered: others look out for it as well.
@@ -222,7 +225,7 @@ class ConfirmedSender(Resource):
                 raise self.no_room(message, seconds)
 
     def _is_full(self) -> bool:
-        return len(self._unconfirmed) + len(self._again) >= self.config.publish_buffer
+        return len(self._unconfirmed) + len(self._again) >= self._room_for
 
     def _send(self, pending: Pending) -> None:
         ended: list[Pending] = []

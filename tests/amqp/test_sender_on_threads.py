@@ -144,7 +144,7 @@ def test_who_finds_room_leaves_the_rest_of_it_to_others(full_rig: Rig) -> None:
 
     def find_room_but_do_not_use_it() -> None:
         before(room, "clear", lambda: full_rig.channel.on_confirm(1, False, True))
-        full_rig.sender._admit(message("other"), 5, monotonic() + 5, None)
+        full_rig.sender._admit(message("other"), 5, None)
 
     before(room, "wait", find_room_but_do_not_use_it)
     with pytest.raises(PublishTimeout, match="no confirm"):
