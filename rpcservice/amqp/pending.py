@@ -44,13 +44,6 @@ class Pending:
         # A channel has had it, so that the broker may have it.
         self.was_sent = False
 
-    def tell(self) -> None:
-        """Tell who waits for the outcome; not while the sender is guarded, for they may have locks of their own."""
-        if self.on_done is not None:
-            self.on_done(self.error)
-        if self.event is not None:
-            self.event.set()
-
 
 class Mandatory:
     """The mandatory messages that are under way on one channel; not safe without the sender's guard.
@@ -136,12 +129,18 @@ class Refusals:
 
 
 def tell_all(ended: Iterable[Pending]) -> None:
-    """Tell who waits for messages that have ended; what goes wrong with one must not keep the others waiting."""
+    """Tell who waits for messages that have ended; not while the sender is guarded, for they may have locks of their own.
+
+    What goes wrong with one must not keep the others waiting.
+    """
     for pending in ended:
-        try:
-            pending.tell()
-        except Exception:
-            _log.exception("who sent the message %r failed to hear of its outcome", pending.message.routing_key)
+        if pending.event is not None:
+            pending.event.set()
+        if pending.on_done is not None:
+            try:
+                pending.on_done(pending.error)
+            except Exception:
+                _log.exception("who sent the message %r failed to hear of its outcome", pending.message.routing_key)
 
 
 def blamed(messages: Iterable[Pending], failure: ChannelClosed) -> list[Pending]:
