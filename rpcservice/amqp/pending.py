@@ -129,7 +129,7 @@ class Refusals:
 
 
 def tell_all(ended: Iterable[Pending]) -> None:
-    """Tell who waits for messages that have ended; not while the sender is guarded, for they may have locks of their own.
+    """Tell who waits for messages that have ended; not while the sender is guarded, for some have locks of their own.
 
     What goes wrong with one must not keep the others waiting.
     """
