@@ -88,9 +88,17 @@ TAKE_TERMINAL = (
 
 
 class Terminal:
-    """A command on a terminal of its own: ``screen`` is where keys are pressed and what it shows is read."""
+    """A command on a terminal of its own: ``screen`` is where keys are pressed and what it shows is read.
 
-    def __init__(self, command: list[str], **options: Any) -> None:
+    Args:
+        command: The program, by its path, and its arguments.
+        ignores: The names of signals that it finds ignored, such as ``HUP``.
+        options: Those of ``Popen``.
+    """
+
+    def __init__(self, command: list[str], *, ignores: str = "", **options: Any) -> None:
+        if ignores:
+            command = ["/bin/sh", "-c", f"trap '' {ignores}; exec \"$@\"", "sh", *command]
         master, slave = os.openpty()
         termios.tcsetwinsize(slave, (40, 120))
         self.process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """``rpcservice run --workers``: the supervisor's part of the command, and a worker's."""
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -156,7 +157,12 @@ def supervise(ctx: click.Context, count: int, settings: "Settings", show: Callab
     _open_standard_streams()
 
     def announce(lines: Sequence[str]) -> None:
-        show([*lines, f"Workers: {count}; kill -HUP {os.getpid()} restarts them in turn"])
+        try:
+            show([*lines, f"Workers: {count}; kill -HUP {os.getpid()} restarts them in turn"])
+        except OSError as exc:
+            # A terminal that has gone shows nothing, which is nothing to end for; that ends who is to end by a signal.
+            if exc.errno != errno.EIO:
+                raise
 
     failure = Supervisor(
         count,

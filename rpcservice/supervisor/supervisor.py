@@ -85,6 +85,7 @@ class Supervisor:
 
     def _turn(self) -> None:
         signals, heard = self._wakeups.wait(self._pause())
+        self._terminal.look()
         # They first: where all processes get one, the stop of a worker is nothing that another one is started for.
         for number in signals:
             self._receive(number)
@@ -102,8 +103,11 @@ class Supervisor:
         """Give the seconds until something is due by itself."""
         times = [slot.restart_at for slot in self._slots]
         times += [time for worker in self._workers for time in (worker.kill_at, worker.late_at, worker.due_at)]
-        due = min((time for time in times if time is not None), default=None)
-        return None if due is None else max(0.0, due - monotonic())
+        now = monotonic()
+        pauses = [max(0.0, time - now) for time in times if time is not None]
+        if (pause := self._terminal.look_again_after) is not None:
+            pauses.append(pause)
+        return min(pauses, default=None)
 
     def _do_what_is_due(self, now: float) -> None:
         for worker in self._workers:
@@ -251,7 +255,7 @@ class Supervisor:
     def _receive(self, number: int) -> None:
         if number in _STOPS:
             self._note_stop()
-        elif number == signal.SIGHUP and self._terminal.was_closed():
+        elif number == signal.SIGHUP and self._terminal.has_just_gone():
             # Unless somebody has seen to it, by nohup, that this ends nothing.
             if not self._wakeups.was_ignored(signal.SIGHUP):
                 self._note_stop()

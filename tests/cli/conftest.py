@@ -146,12 +146,13 @@ def start_workers(start: Callable[..., Running], rabbitmq_uri: str) -> Callable[
 
 @pytest.fixture
 def open_terminal(folder: Path, environment: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
-    """Start a command on a terminal: ``open_terminal("backdoor", "3000")``."""
+    """Start a command on a terminal: ``open_terminal("backdoor", "3000")``; it may find signals ignored."""
     opened: list[Terminal] = []
 
-    def run(*args: str, **variables: str) -> Terminal:
+    def run(*args: str, ignores: str = "", **variables: str) -> Terminal:
         command = [sys.executable, "-m", "rpcservice", *args]
-        opened.append(Terminal(command, cwd=folder, env={**environment, "TERM": "dumb", **variables}))
+        options = {"cwd": folder, "env": {**environment, "TERM": "dumb", **variables}}
+        opened.append(Terminal(command, ignores=ignores, **options))
         return opened[-1]
 
     yield run

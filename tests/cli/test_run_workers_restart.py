@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -392,6 +392,51 @@ def test_a_terminal_that_is_closed_stops_all(
     terminal.screen.close()
     assert terminal.process.wait(30) == 0
     assert not is_alive(worker)
+
+
+STARTS = """
+import os, threading
+with open("starts", "a") as starts:
+    print("start", os.getpid(), file=starts)
+while not os.path.exists("go"):
+    threading.Event().wait(0.02)
+"""
+
+
+def starts(folder: Path) -> list[int]:
+    """The process ids of all workers that have been started."""
+    place = folder / "starts"
+    return [int(line.split()[1]) for line in place.read_text().splitlines()] if place.exists() else []
+
+
+@pytest.mark.parametrize("moment", ["before it is up", "while it is up"])
+def test_what_ignores_hang_ups_outlives_its_terminal(
+    moment: str, open_terminal: Callable[..., Terminal], folder: Path, write: Callable[[str], None]
+) -> None:
+    """As by ``nohup``; all that is written goes nowhere then, and is nothing to end for, nor to lose a stop."""
+    write("first")
+    source = (folder / "shop.py").read_text().replace('os.write(1, b"tick', 'os.write(log, b"tick')
+    log = 'log = os.open("ticks", os.O_WRONLY | os.O_CREAT | os.O_APPEND)\n'
+    (folder / "shop.py").write_text(STARTS + log + source)
+    terminal = open_terminal(*EMBEDDED, ignores="HUP")
+    (first,) = wait_until(lambda: starts(folder), "the start")
+    if moment == "while it is up":
+        (folder / "go").touch()
+        terminal.screen.expect("Ctrl-C stops")
+    terminal.screen.close()
+    (folder / "go").touch()
+    ticked = folder / "ticks"
+    wait_until(lambda: ticked.exists() and f"tick of {first}" in ticked.read_text(), "a tick")
+    for _ in range(4):
+        # Soon after the end of the terminal it may be taken for one of that end.
+        terminal.process.send_signal(signal.SIGHUP)
+        with suppress(AssertionError):
+            wait_until(lambda: len(starts(folder)) > 1, "a restart", timeout=5)
+            break
+    wait_until(lambda: not is_alive(first), "the end of the old one")
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.process.wait(30) == 0
+    assert not [pid for pid in starts(folder) if is_alive(pid)]
 
 
 def test_ctrl_c_in_a_terminal_lets_work_finish(
