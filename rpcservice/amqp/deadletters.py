@@ -5,17 +5,14 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from rpcservice.amqp.link import Delivery, LinkChannel, Message, Properties
-from rpcservice.amqp.message import PERSISTENT
+from rpcservice.amqp.message import ORIGIN_EXCHANGE, ORIGIN_KEY, OWN_PREFIX, PERSISTENT
 from rpcservice.amqp.waiting import travelling
 from rpcservice.config import Settings
 from rpcservice.core.faults import summary, traceback_text
 
 SUFFIX = ".dead"
-OWN_PREFIX = "rpcservice-"
 ATTEMPTS = f"{OWN_PREFIX}attempts"
 """How often a message was tried, as a table with the queue's name, for other queues count anew."""
-ORIGIN_EXCHANGE, ORIGIN_KEY = f"{OWN_PREFIX}exchange", f"{OWN_PREFIX}routing-key"
-"""Where a message was published first, which its way back hides."""
 QUEUE = f"{OWN_PREFIX}queue"
 ERROR, TRACEBACK = f"{OWN_PREFIX}error", f"{OWN_PREFIX}traceback"
 SERVICE, METHOD = f"{OWN_PREFIX}service", f"{OWN_PREFIX}method"

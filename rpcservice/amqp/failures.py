@@ -162,7 +162,7 @@ class Failures:
                 if seconds is None:
                     self._waits.hand_over(message, pause, self._target)
                 else:
-                    self._waits.send(message, pause, timeout=seconds, retries=0)
+                    self._waits.send(message, pause, timeout=seconds, retries=0, target=self._target)
                 return
             except (ChannelClosed, MessageTooLarge):
                 raise

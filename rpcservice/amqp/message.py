@@ -18,8 +18,12 @@ from rpcservice.errors import (
 APP_ID = "rpcservice"
 """Everything that this package originates carries it as ``app_id``."""
 HEADER_PREFIX = "nameko."
-_NO_CONTEXT = ("rpcservice-", "x-death", "x-first-death-", "x-last-death-")
-DEADLINE = "rpcservice-deadline"
+OWN_PREFIX = "rpcservice-"
+"""How the names of our own headers begin, which are no context data."""
+ORIGIN_EXCHANGE, ORIGIN_KEY = f"{OWN_PREFIX}exchange", f"{OWN_PREFIX}routing-key"
+"""Headers: where a message was published first, which its way through a wait queue hides."""
+_NO_CONTEXT = (OWN_PREFIX, "x-death", "x-first-death-", "x-last-death-")
+DEADLINE = f"{OWN_PREFIX}deadline"
 """The header of a request that says until when somebody waits for its reply, in milliseconds since 1970."""
 PERSISTENT, TRANSIENT = 2, 1
 _DELIVERY_MODES = {"persistent": PERSISTENT, "transient": TRANSIENT}

@@ -97,13 +97,14 @@ class Refusals:
         renew: Has another channel opened; must not wait.
 
     Attributes:
+        can_be_stuck: Messages may go to quorum queues, so that there is any of this.
         is_due: The channel is to take nothing more; whoever hears of its end sets this back.
     """
 
     def __init__(
         self, config: Settings, backend: Backend, is_busy: Callable[[], bool], renew: Callable[[], None]
     ) -> None:
-        self._can_be_stuck = config.queue_type == "quorum"
+        self.can_be_stuck = config.queue_type == "quorum"
         self._backend = backend
         self._is_busy = is_busy
         self._renew = renew
@@ -112,7 +113,7 @@ class Refusals:
 
     def note(self) -> None:
         """Take note of a refusal, or of a confirm that did not come."""
-        if self._can_be_stuck and monotonic() >= self._not_before:
+        if self.can_be_stuck and monotonic() >= self._not_before:
             self._not_before = monotonic() + BETWEEN_CHANNELS
             self.is_due = True
             self._backend.call_later(BETWEEN_CHANNELS, self._renew_at_last)

@@ -11,13 +11,13 @@ from kombu import Exchange, Queue
 from rpcservice.amqp.codec import Codecs
 from rpcservice.amqp.connection import connection_key
 from rpcservice.amqp.consumer import Consumer, ServiceChannel
-from rpcservice.amqp.deadletters import ORIGIN_KEY, Route, restore_origin
+from rpcservice.amqp.deadletters import Route, restore_origin
 from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.drops import Drops
 from rpcservice.amqp.failures import Failures, keeps_dead_letters
 from rpcservice.amqp.link import Delivery, LinkChannel, Message
 from rpcservice.amqp.longwork import LongWork, take_over
-from rpcservice.amqp.message import context_from_headers
+from rpcservice.amqp.message import ORIGIN_KEY, context_from_headers
 from rpcservice.amqp.options import CLASS_OPTIONS, OPTIONS, Publication, PublishOptions
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.amqp.stalls import Stalls
@@ -29,6 +29,7 @@ from rpcservice.amqp.topology import (
     exchange_name,
     lasts,
     made_exchanges,
+    passing_exchanges,
 )
 from rpcservice.amqp.waiting import WaitQueues
 from rpcservice.core.context import WorkerContext
@@ -333,6 +334,7 @@ class Publisher(DependencyProvider):
         self._options.exchange = exchange_name(self._exchange)
         made = (self._exchange, *self._entities) if isinstance(self._exchange, Exchange) else self._entities
         self._made = {"", *made_exchanges(made)}
+        self._passing = passing_exchanges(made)
         self._sender.declare(self._declare)
         self._publish = host.around("publish", self._send)
 
@@ -350,7 +352,8 @@ class Publisher(DependencyProvider):
             may_wait = options.use_confirms and options.retries != 0
             timeout = self._declarations.check(message.exchange, timeout, may_wait=may_wait)
         if options.delay is not None:
-            self._waits.send(message, options.delay, timeout=timeout, retries=options.retries)
+            lasts = message.exchange not in self._passing | passing_exchanges(options.declare)
+            self._waits.send(message, options.delay, timeout=timeout, retries=options.retries, lasts=lasts)
         elif options.use_confirms:
             self._sender.publish(message, timeout, retries=options.retries)
         else:

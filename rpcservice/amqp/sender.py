@@ -62,7 +62,7 @@ class ConfirmedSender(Resource):
                 confirms=True,
             )
         )
-        self._refusals = Refusals(self.config, self.backend, lambda: bool(self._unconfirmed), self._channel.reopen)
+        self.refusals = Refusals(self.config, self.backend, lambda: bool(self._unconfirmed), self._channel.reopen)
 
     def declare(self, topology: Topology) -> None:
         """Have something declared each time the channel is opened; call it in ``setup``."""
@@ -132,7 +132,8 @@ class ConfirmedSender(Resource):
         self._send(pending)
         try:
             while not event.wait(seconds):
-                self._look_at_silence()
+                reason = self._look_at_silence() or "the broker is silent"
+                _log.warning("no confirm %s: %s; waiting on", describe(message, seconds), reason)
         except BaseException:
             self.forget(pending)
             raise
@@ -194,8 +195,8 @@ class ConfirmedSender(Resource):
         trouble = self.connection.health()
         if trouble is None:
             # Not because of an alarm: what is sent after this one on the same channel might not be confirmed either.
-            self._refusals.note()
-            self._refusals.look()
+            self.refusals.note()
+            self.refusals.look()
         return trouble
 
     def no_room(self, message: Message, seconds: float) -> PublishTimeout | ConnectionLost:
@@ -233,7 +234,7 @@ class ConfirmedSender(Resource):
             channel = self._channel.current
             if channel is None and pending.retries == 0:
                 raise self._unsent()
-            has_to_wait = self._again or self._suspects or self._refusals.is_due
+            has_to_wait = self._again or self._suspects or self.refusals.is_due
             if channel is None or has_to_wait or not self._publish_on(channel, pending, ended):
                 self._again.append(pending)
         if ended:
@@ -269,7 +270,7 @@ class ConfirmedSender(Resource):
 
     def _pump(self, ended: list[Pending]) -> None:
         """Publish what waits; one at a time while it is not known which message closed the channel."""
-        while self._again and not (self._suspects and self._unconfirmed) and not self._refusals.is_due:
+        while self._again and not (self._suspects and self._unconfirmed) and not self.refusals.is_due:
             channel = self._channel.current
             if channel is None:
                 return
@@ -301,20 +302,19 @@ class ConfirmedSender(Resource):
                 if pending is not None:
                     self._end(pending, None if taken else rejected(pending.message), ended)
             if not taken:
-                self._refusals.note()
+                self.refusals.note()
             if self._again:
                 self._pump(ended)
         self._room.set()
         tell_all(ended)
-        if self._refusals.is_due:
-            self._refusals.look()
+        if self.refusals.is_due:
+            self.refusals.look()
 
     def _end(self, pending: Pending, error: Exception | None, ended: list[Pending]) -> None:
         """Note the outcome of a message, once; who waits for it is told afterwards."""
         if pending.message.mandatory:
             self._mandatory.discard(pending)
-        if self._suspects:
-            self._suspects.discard(pending)
+        self._suspects.discard(pending)
         if not pending.done:
             pending.done = True
             pending.error = pending.error or error
@@ -339,7 +339,7 @@ class ConfirmedSender(Resource):
                 if pending.error is not None:
                     self._end(pending, pending.error, ended)
             self._has_forgotten = False
-            self._refusals.is_due = False
+            self.refusals.is_due = False
             self._count_retries(unconfirmed, failure, ended)
             self._again = deque(pending for pending in (*unconfirmed, *self._again) if not pending.done)
         self._room.set()

@@ -113,6 +113,15 @@ def made_exchanges(entities: Iterable[Declarable]) -> set[str]:
     return {str(exchange.name) for exchange in exchanges if exchange is not None and not exchange.no_declare}
 
 
+def passing_exchanges(entities: Iterable[Declarable]) -> set[str]:
+    """Give the names of the exchanges among them that go by themselves: with their last binding, or with the broker."""
+    exchanges: list[Any] = []
+    for entity in entities:
+        queued = () if isinstance(entity, Exchange) else (entity.exchange, *(one.exchange for one in entity.bindings))
+        exchanges += queued or (entity,)
+    return {str(one.name) for one in exchanges if one is not None and (one.auto_delete or not one.durable)}
+
+
 def lasts(entity: Declarable) -> bool:
     """Say whether what is declared once is there until somebody deletes it."""
     return bool(entity.can_cache_declaration) and getattr(entity, "expires", None) is None

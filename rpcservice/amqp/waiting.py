@@ -2,8 +2,14 @@
 
 RabbitMQ looks at the time to live of a message only when it is at the head of its queue, so each delay has a queue of
 its own, whose messages all wait for the same time and are then dead-lettered to their exchange under their own routing
-key. There is one queue for each delay and exchange, for all services on the broker, and for retries one for each delay
-and queue; it goes when nobody has used it for long. https://www.rabbitmq.com/docs/ttl, https://www.rabbitmq.com/docs/dlx
+key. There is one queue for each delay and exchange, for all services on the broker, and for what is to reach a single
+queue, such as retries, one for each delay and queue; it goes when nobody has used it for long.
+https://www.rabbitmq.com/docs/ttl, https://www.rabbitmq.com/docs/dlx
+
+Where the broker can, these are quorum queues that give up no message before the next queue has it ("at-least-once").
+Such a queue stands still when 32 of its messages find no queue, and an event may be one that nobody wants. So it hands
+on to a relay, an exchange that passes all on to the one that is meant, and to a queue that keeps nothing.
+https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
 """
 
 import logging
@@ -16,14 +22,19 @@ from typing import Any, NamedTuple
 from rpcservice.amqp.connection import NOT_FOUND, ConnectionKey
 from rpcservice.amqp.declarations import Declarations
 from rpcservice.amqp.link import LinkChannel, Message, Properties
+from rpcservice.amqp.message import ORIGIN_EXCHANGE, ORIGIN_KEY
 from rpcservice.amqp.pending import MARK
 from rpcservice.amqp.properties import SHORT_STRING_LIMIT
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.context import new_id
 from rpcservice.core.resource import Resource
-from rpcservice.errors import LONGEST_PAUSE, ChannelClosed, UndeliverableMessage
+from rpcservice.errors import LONGEST_PAUSE, ChannelClosed, PublishTimeout, UndeliverableMessage
 
 WAIT_EXCHANGE = "rpcservice.wait"
+RELAY_PREFIX = "rpcservice.waited."
+"""How the name of the exchange begins that is between a wait queue and the exchange that is meant."""
+SINK = "rpcservice.waited"
+"""The queue that takes what has waited, and keeps nothing, so that there is one for every message."""
 WAIT_HEADER = "rpcservice-wait"
 """By which the exchange chooses the queue; the routing key is the one under which the message is to arrive."""
 LONGEST_DELAY = LONGEST_PAUSE
@@ -33,6 +44,9 @@ RENEWAL = 60.0
 SPARE_LIFE = 600.0
 """Seconds that a wait queue lives longer than twice its delay, so that none goes with what waits in it."""
 _SHORTEST = 10
+# RabbitMQ 3.10 notes a new quorum queue on disk some three seconds after it was made. When its only node is killed
+# before that, it comes back without a leader, and takes nothing any more.
+_SILENT = "where its nodes are up, the wait queue %s has no leader: rabbitmqctl delete_queue, and it is made anew"
 _LOST_ON_THE_WAY = ("CC", "BCC", "x-death")
 
 _log = logging.getLogger(__name__)
@@ -46,39 +60,52 @@ class Wait(NamedTuple):
         exchange: Where the message goes then; the empty name is the default exchange.
         target: The one queue that it is to reach by that exchange; empty where there may be any number of them.
         is_quorum: It is a quorum queue: on several nodes of a cluster.
+        is_relayed: It hands on by a relay, so that it keeps each message until all queues have it.
     """
 
     milliseconds: int
     exchange: str
     target: str = ""
     is_quorum: bool = False
+    is_relayed: bool = False
 
     @property
     def queue(self) -> str:
         """The name of the wait queue, which also is what its binding asks for."""
-        if not self.target:
-            kind = ".quorum" if self.is_quorum else ""
-            return f"{WAIT_EXCHANGE}{kind}.{self.milliseconds}.{self.exchange or 'default'}"
-        name = f"rpcservice.retry.{self.milliseconds}.{self.target}"
-        if len(name.encode()) <= SHORT_STRING_LIMIT:
-            return name
-        return f"rpcservice.retry.{self.milliseconds}.{sha256(self.target.encode()).hexdigest()}"
+        if self.target:
+            way = f"@{self.exchange}" if self.exchange else ""
+            return _named(f"rpcservice.retry.{self.milliseconds}.", self.target + way)
+        if self.is_relayed:
+            return _named(f"rpcservice.delay.{self.milliseconds}.", self.exchange)
+        kind = ".quorum" if self.is_quorum else ""
+        return _named(f"{WAIT_EXCHANGE}{kind}.{self.milliseconds}.", self.exchange or "default")
+
+    @property
+    def relay(self) -> str:
+        """The name of the exchange that is between the wait queue and the one that is meant."""
+        return _named(RELAY_PREFIX, self.exchange)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What the queue is declared with."""
         arguments: dict[str, Any] = {
             "x-message-ttl": self.milliseconds,
-            "x-dead-letter-exchange": self.exchange,
+            "x-dead-letter-exchange": self.relay if self.is_relayed else self.exchange,
             "x-expires": 2 * self.milliseconds + int(SPARE_LIFE * 1000),
         }
         if self.is_quorum:
             arguments |= {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
-            if self.target:
-                # Only with a queue for each target: a message that no queue takes stays, and 32 of them keep all
-                # others from going on.
+            if self.target or self.is_relayed:
+                # A message that no queue takes stays, and 32 of them keep all others from going on: they are for one
+                # queue alone here, or there always is one.
                 arguments["x-dead-letter-strategy"] = "at-least-once"
         return arguments
+
+
+def _named(prefix: str, name: str) -> str:
+    """Give a name that begins with a prefix, and is short enough for the broker."""
+    full = prefix + name
+    return full if len(full.encode()) <= SHORT_STRING_LIMIT else prefix + sha256(name.encode()).hexdigest()
 
 
 def check_delay(delay: Any) -> float | None:
@@ -136,9 +163,18 @@ class WaitQueues(Resource):
         self._declared_on: LinkChannel | None = None
         self._declared: dict[Wait, float] = {}
         self._is_quorum = self.config.queue_type == "quorum"
-        self._has_quorum_queues = False
+        self._has_quorum_queues: bool | None = None
 
-    def send(self, message: Message, delay: float, *, timeout: float | None = None, retries: int | None = None) -> None:
+    def send(
+        self,
+        message: Message,
+        delay: float,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        target: str = "",
+        lasts: bool = True,
+    ) -> None:
         """Send a message so that it reaches its exchange later; gives control back when the broker has it.
 
         Args:
@@ -146,6 +182,8 @@ class WaitQueues(Resource):
             delay: Seconds, rounded up to two digits that count.
             timeout: Seconds to wait for the broker; None is ``publish_timeout``.
             retries: As for :meth:`ConfirmedSender.publish`.
+            target: The one queue that it is to reach by its exchange, if it is one.
+            lasts: The exchange is there until somebody deletes it; one that comes and goes takes its bindings along.
 
         Raises:
             ConnectionLost: There is no connection, or it was lost, and ``retries`` is 0; or the wait queue could not be
@@ -158,9 +196,16 @@ class WaitQueues(Resource):
         deadline = monotonic() + (self.config.publish_timeout if timeout is None else timeout)
 
         def publish(waiting: Message) -> None:
-            self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
+            try:
+                self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
+            except PublishTimeout as exc:
+                raise PublishTimeout(f"{exc} ({_SILENT % wait.queue})" if wait.is_quorum else str(exc)) from exc
 
-        self._send(message, Wait(rounded(delay), message.exchange, is_quorum=self._is_quorum), publish, deadline)
+        wait = Wait(rounded(delay), message.exchange, is_quorum=self._is_quorum)
+        target = target or ("" if message.exchange else message.routing_key)
+        if (target or lasts) and self._loses_nothing(deadline):
+            wait = wait._replace(target=target, is_quorum=True, is_relayed=not target)
+        self._send(message, wait, publish, deadline)
 
     def hand_over(self, message: Message, delay: float, target: str) -> None:
         """Do the same for a message that somebody holds, once, however long the broker takes to say that it has it.
@@ -177,13 +222,19 @@ class WaitQueues(Resource):
             MessageTooLarge: It was not sent.
         """
         wait = Wait(rounded(delay), message.exchange, is_quorum=self._is_quorum)
-        if target and self._loses_nothing():
+        deadline = monotonic() + self.config.publish_timeout
+        if target and self._loses_nothing(deadline):
             wait = wait._replace(target=target, is_quorum=True)
-        self._send(message, wait, self._sender.hand_over, monotonic() + self.config.publish_timeout)
+        self._send(message, wait, self._sender.hand_over, deadline)
 
     def _send(self, message: Message, wait: Wait, publish: Callable[[Message], None], deadline: float) -> None:
+        if wait.is_quorum:
+            self._sender.refusals.can_be_stuck = True
         # A mark of its own: two queues may have failed with the same message, of one id, at the same time.
         headers = {WAIT_HEADER: wait.queue, MARK: new_id()}
+        if wait.is_relayed:
+            # The relay is what the delivery will name.
+            headers |= {ORIGIN_EXCHANGE: message.exchange, ORIGIN_KEY: message.routing_key}
         waiting = Message(
             WAIT_EXCHANGE, message.routing_key, message.body, travelling(message.properties, headers), mandatory=True
         )
@@ -198,15 +249,21 @@ class WaitQueues(Resource):
             self._ensure(wait, deadline)
             publish(waiting)
 
-    def _loses_nothing(self) -> bool:
+    def _loses_nothing(self, deadline: float) -> bool:
         """Say whether the broker has queues that give up no message before the next one has it on disk.
 
         Any other forgets a message whose time has come before that, so that a broker that is killed may lose it.
+
+        Raises:
+            ConnectionLost: No broker was there in time to be asked.
         """
-        link = self._declarations.connection.link
+        connection = self._declarations.connection
+        if connection.link is None and self._has_quorum_queues is None:
+            self._declarations.carry_out("any", lambda channel: None, deadline)
+        link = connection.link
         if link is not None:
             self._has_quorum_queues = link.has_quorum_queues
-        return self._has_quorum_queues
+        return bool(self._has_quorum_queues)
 
     def _ensure(self, wait: Wait, deadline: float) -> None:
         """Have the queue declared, unless that was done a short while ago on this connection."""
@@ -217,9 +274,21 @@ class WaitQueues(Resource):
         def declare(channel: LinkChannel) -> None:
             if channel is not self._declared_on:
                 self._declared_on, self._declared = channel, {}
+            if wait.is_relayed:
+                self._declare_relay(channel, wait)
             channel.declare_exchange(WAIT_EXCHANGE, "headers", durable=True)
             channel.declare_queue(wait.queue, durable=True, arguments=wait.arguments)
             channel.bind_queue(wait.queue, WAIT_EXCHANGE, arguments={"x-match": "all", WAIT_HEADER: wait.queue})
             self._declared[wait] = monotonic()
 
         self._declarations.carry_out(wait, declare, deadline)
+
+    def _declare_relay(self, channel: LinkChannel, wait: Wait) -> None:
+        channel.declare_exchange(wait.relay, "fanout", durable=True)
+        # Each time, for whoever has deleted the exchange has deleted this as well.
+        channel.bind_exchange(wait.exchange, wait.relay)
+        # All queues have to take a message: a classic one would keep them waiting while its node is down.
+        kind = {"x-queue-type": "quorum"} if self._is_quorum else {}
+        sink = f"{SINK}.quorum" if self._is_quorum else SINK
+        channel.declare_queue(sink, durable=True, arguments={"x-max-length": 0, **kind})
+        channel.bind_queue(sink, wait.relay)

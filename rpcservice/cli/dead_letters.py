@@ -316,6 +316,7 @@ def _deal_with(
 def _described(letter: "Delivery") -> dict[str, Any]:
     """Give all that is known of a dead letter, as JSON takes it."""
     from rpcservice.amqp import deadletters as names
+    from rpcservice.amqp.message import ORIGIN_EXCHANGE, ORIGIN_KEY, OWN_PREFIX
 
     headers = letter.headers
     try:
@@ -332,13 +333,13 @@ def _described(letter: "Delivery") -> dict[str, Any]:
         "traceback": headers.get(names.TRACEBACK),
         "attempts": next(iter(attempts.values()), None) if isinstance(attempts, dict) else None,
         "failed_at": headers.get(names.TIME),
-        "exchange": headers.get(names.ORIGIN_EXCHANGE),
-        "routing_key": headers.get(names.ORIGIN_KEY),
+        "exchange": headers.get(ORIGIN_EXCHANGE),
+        "routing_key": headers.get(ORIGIN_KEY),
         "content_type": letter.properties.get("content_type"),
     }
     return {
         **{name: _as_json(value) for name, value in known.items()},
-        "headers": {name: str(value) for name, value in headers.items() if not name.startswith(names.OWN_PREFIX)},
+        "headers": {name: str(value) for name, value in headers.items() if not name.startswith(OWN_PREFIX)},
         "body": body,
         "body_encoding": encoding,
     }

@@ -9,9 +9,12 @@ from kombu import Exchange
 from waiting import wait_until
 
 from rpcservice import ChannelClosed, EventDispatcher, Publisher, event_handler
+from rpcservice.amqp import waiting
+from rpcservice.amqp.deadletters import origin
 from rpcservice.amqp.waiting import Wait, check_delay, rounded
+from rpcservice.core.context import WorkerContext
 from rpcservice.core.runner import ServiceRunner
-from rpcservice.testing import dummy, entrypoint_hook
+from rpcservice.testing import dummy, entrypoint_hook, entrypoint_waiter
 
 Start = Callable[..., ServiceRunner]
 
@@ -34,6 +37,24 @@ class Reminders:
     @event_handler("orders", "placed")
     def remind(self, payload: Any) -> None:
         self.seen.append((payload, monotonic()))
+
+
+class Others:
+    name = "others"
+    seen: list[Any] = []
+
+    @event_handler("orders", "placed")
+    def note(self, payload: Any) -> None:
+        self.seen.append(payload)
+
+
+class Passing:
+    name = "passing"
+    publish = Publisher(Exchange("passing", "topic", durable=False, auto_delete=True))
+
+    @dummy
+    def send(self, payload: Any) -> None:
+        self.publish(payload, routing_key="jobs.print", delay=0.2)
 
 
 @pytest.fixture
@@ -87,7 +108,8 @@ def test_a_message_reaches_its_exchange_under_its_own_key(send: Send, wire: Any,
     messages = wire.tap("work", "jobs.*")
     send(lambda service: service.publish("job", routing_key="jobs.print", delay=0.2, headers={"own": 1}))
     arrived = messages.take()
-    assert (arrived.exchange, arrived.routing_key, arrived.body) == ("work", "jobs.print", b'"job"')
+    # On RabbitMQ it has come by a relay.
+    assert (origin(arrived), arrived.routing_key, arrived.body) == (("work", "jobs.print"), "jobs.print", b'"job"')
     assert arrived.headers["own"] == 1
 
 
@@ -106,10 +128,59 @@ def test_what_waiting_adds_never_becomes_context_data(send: Send, wire: Any, bro
     assert list(context) == ["call_id_stack"]
 
 
+def test_each_subscriber_gets_a_delayed_event_once(send: Send, start: Start, broker: str) -> None:
+    Others.seen = []
+    start(Others)
+    for number in range(20):
+        send(lambda service, number=number: service.dispatch("placed", number, delay=0.1))
+    send(lambda service: service.dispatch("placed", "last", delay=0.5))
+    wait_until(lambda: len(Reminders.seen) >= 21 and len(Others.seen) >= 21)
+    assert [payload for payload, _ in Reminders.seen] == Others.seen == [*range(20), "last"]
+
+
+def test_a_handler_sees_where_a_delayed_event_was_published(send: Send, start: Start, broker: str) -> None:
+    Others.seen, routes = [], []
+    service = start(Others).service_map["others"]
+
+    def note(worker_ctx: WorkerContext, result: Any, exc_info: Any) -> bool:
+        routes.append((worker_ctx.message.exchange, worker_ctx.message.routing_key))
+        return True
+
+    with entrypoint_waiter(service, "note", callback=note):
+        send(lambda service: service.dispatch("placed", 1, delay=0.1))
+    assert routes == [("orders.events", "placed")]
+
+
+def test_what_waits_for_an_exchange_that_comes_and_goes_arrives_when_it_is_back(
+    start: Start, wire: Any, broker: str
+) -> None:
+    runner = start(Passing)
+    with entrypoint_hook(runner.service_map["passing"], "send") as hook:
+        hook("job")
+    wire.channel.delete_exchange("passing")
+    wire.channel.declare_exchange("passing", "topic", durable=False, auto_delete=True)
+    wire.channel.declare_queue("jobs")
+    wire.channel.bind_queue("jobs", "passing", "jobs.*")
+    assert wait_until(lambda: wire.channel.get("jobs", no_ack=True)).body == b'"job"'
+
+
+def test_an_exchange_that_is_declared_anew_gets_what_is_delayed_from_then_on(
+    send: Send, wire: Any, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(lambda service: service.publish("job", routing_key="jobs.print", delay=0.1))
+    wire.channel.delete_exchange("work")
+    wire.channel.declare_exchange("work", "topic")
+    messages = wire.tap("work", "jobs.*")
+    monkeypatch.setattr(waiting, "RENEWAL", 0)
+    send(lambda service: service.publish("job", routing_key="jobs.print", delay=0.1))
+    assert messages.take().body == b'"job"'
+
+
 def test_a_wait_queue_that_was_deleted_is_declared_again(send: Send, wire: Any, broker: str) -> None:
     send(lambda service: service.dispatch("placed", 1, delay=0.1))
     wait_until(lambda: len(Reminders.seen) == 1)
-    wire.channel.delete_queue(Wait(100, "orders.events").queue)
+    for wait in (Wait(100, "orders.events"), Wait(100, "orders.events", is_relayed=True)):
+        wire.channel.delete_queue(wait.queue)
     send(lambda service: service.dispatch("placed", 2, delay=0.1))
     wait_until(lambda: len(Reminders.seen) == 2)
 
@@ -122,10 +193,19 @@ def test_what_nobody_wants_keeps_nothing_that_somebody_wants(send: Send, broker:
     wait_until(lambda: [payload for payload, _ in Reminders.seen] == ["wanted"])
 
 
-def test_a_long_name_of_a_queue_fits_into_that_of_its_wait_queue() -> None:
-    names = {Wait(100, "", target, is_quorum=True).queue for target in ("q" * 255, "q" * 254 + "r", "q")}
+@pytest.mark.parametrize("kind", ["target", "relayed", "relay", "classic"])
+def test_a_long_name_fits_into_that_of_its_wait_queue(kind: str) -> None:
+    def name(of: str) -> str:
+        wait = Wait(100, "", of) if kind == "target" else Wait(100, of, is_relayed=kind != "classic")
+        return wait.relay if kind == "relay" else wait.queue
+
+    names = {name(of) for of in ("q" * 255, "q" * 254 + "r", "q")}
     assert len(names) == 3
     assert all(len(name) <= 255 for name in names)
+
+
+def test_retries_for_one_queue_by_two_exchanges_wait_in_two_queues() -> None:
+    assert Wait(100, "", "rpc-a", is_quorum=True).queue != Wait(100, "nameko-rpc", "rpc-a", is_quorum=True).queue
 
 
 def test_an_exchange_that_does_not_exist_is_found_out_before(send: Send, broker: str) -> None:

@@ -4,15 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kombu import Exchange
 
-from rpcservice import NameTooLong, Publisher, event_handler
+from rpcservice import MessageTooLarge, NameTooLong, Publisher, event_handler
 from rpcservice import rpc as rpc_method
 from rpcservice.core.runner import ServiceRunner
 
 Start = Callable[..., ServiceRunner]
 
-LONG_EXCHANGE = "y" * 240
+LONG_EXCHANGE = "y" * 255
 """As long as it may be, but not with what a wait queue has before it."""
 
 
@@ -21,8 +20,8 @@ class Sender:
     publish = Publisher()
 
     @rpc_method
-    def later(self) -> None:
-        self.publish(1, exchange=LONG_EXCHANGE, routing_key="k", delay=1, declare=[Exchange(LONG_EXCHANGE, "topic")])
+    def later(self, exchange: str, routing_key: str) -> None:
+        self.publish(1, exchange=exchange, routing_key=routing_key, delay=0.1)
 
     @rpc_method
     def ping(self) -> str:
@@ -53,9 +52,22 @@ def test_a_service_whose_dead_letters_have_such_a_queue_does_not_start(start: St
         start(Billing)
 
 
-def test_a_message_cannot_wait_in_such_a_queue(start: Start, rpc: Any, link_kind: str) -> None:
+def test_a_message_may_wait_for_an_exchange_of_the_longest_name(
+    start: Start, rpc: Any, wire: Any, link_kind: str
+) -> None:
+    start(Sender)
+    wire.channel.declare_exchange(LONG_EXCHANGE, "topic")
+    messages = wire.tap(LONG_EXCHANGE, "k")
+    rpc.sender.later(LONG_EXCHANGE, "k")
+    assert messages.take().body == b"1"
+
+
+@pytest.mark.parametrize(("exchange", "key"), [("y" * 256, "k"), ("", "q" * 256)], ids=["exchange", "key"])
+def test_a_message_cannot_wait_for_what_has_such_a_name(
+    start: Start, rpc: Any, link_kind: str, exchange: str, key: str
+) -> None:
     """The error reaches the caller as what it is, and the service goes on."""
     start(Sender)
-    with pytest.raises(NameTooLong, match=r"^the queue 'rpcservice\.wait\..*'\.\.\. has 2\d\d bytes, at most 255"):
-        rpc.sender.later()
+    with pytest.raises(MessageTooLarge, match="256 bytes"):
+        rpc.sender.later(exchange, key)
     assert rpc.sender.ping() == "pong"

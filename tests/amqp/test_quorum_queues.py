@@ -114,7 +114,7 @@ def test_delayed_events_wait_in_quorum_queues(queues: Queues, start: Start) -> N
     with entrypoint_hook(runner.service_map["orders"], "place") as place:
         place()
     wait_until(lambda: Billing.seen == [8])
-    assert queues()["rpcservice.wait.quorum.100.orders.events"] == "quorum"
+    assert queues()["rpcservice.delay.100.orders.events"] == "quorum"
 
 
 def test_what_is_delivered_too_often_is_with_the_dead_letters(queues: Queues, wire: Any) -> None:

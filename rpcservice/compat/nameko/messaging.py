@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from rpcservice.amqp import queues
-from rpcservice.amqp.deadletters import ORIGIN_KEY, restore_origin
+from rpcservice.amqp.deadletters import restore_origin
 from rpcservice.amqp.link import Delivery
+from rpcservice.amqp.message import ORIGIN_KEY
 from rpcservice.compat.nameko._handling import (
     Acknowledger,
     bury_first,
