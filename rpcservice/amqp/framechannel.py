@@ -1,7 +1,7 @@
 """FrameChannel: one channel of a FrameLink; hot methods by frames of our own, the others by py-amqp."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import AMQPError
@@ -29,7 +29,7 @@ class FrameChannel:
     def __init__(self, link: "FrameLink", channel: Any, *, confirms: bool) -> None:
         self.amqp = channel
         self.number = int(channel.channel_id)
-        self.on_confirm: Callable[[int, bool, bool], None] | None = None
+        self.on_confirm: Callable[[Sequence[int], bool, bool], None] | None = None
         self.on_return: Callable[[Returned], None] | None = None
         self.on_closed: Callable[[Exception], None] | None = None
         self.failure: Exception | None = None
@@ -137,10 +137,10 @@ class FrameChannel:
             self._hold_got(got.delivery_tag)
         self._link.pass_on(frames.METHOD, self.number, frames.GET_EMPTY)
 
-    def confirmed(self, sequence: int, multiple: bool, taken: bool) -> None:
-        """Hand on a confirm."""
+    def confirmed(self, sequences: Sequence[int], multiple: bool, taken: bool) -> None:
+        """Hand on confirms."""
         if self.on_confirm is not None:
-            self.on_confirm(sequence, multiple, taken)
+            self.on_confirm(sequences, multiple, taken)
 
     def cancelled(self, consumer_tag: str) -> None:
         """Tell a consumer that the broker ended it."""

@@ -1,6 +1,6 @@
 """FrameParser: cuts what an AMQP connection reads into frames; does no reading itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rpcservice.amqp.frames import BODY, FRAME_END, FRAME_HEAD, FRAME_OVERHEAD, HEADER, METHOD
@@ -11,6 +11,11 @@ _RETURN = b"\x00\x3c\x00\x32"
 _GET_OK = b"\x00\x3c\x00\x47"
 _ACK = b"\x00\x3c\x00\x50"
 _NACK = b"\x00\x3c\x00\x78"
+_CONFIRMS = (_ACK, _NACK)
+_CONFIRM_SIZE = 21
+"""Bytes of a frame of ``basic.ack`` or ``basic.nack``."""
+_ALONE = b"\x00\xce"
+"""The end of one that stands for a single message."""
 _LEAST_HEADER = FRAME_OVERHEAD + 14
 """Bytes of a header frame whose message has no properties."""
 
@@ -21,8 +26,8 @@ class FrameError(Exception):
 
 ContentHandler = Callable[[bytes, bytes, bytes], None]
 """Called with the method's payload, the header's payload and the body."""
-ConfirmHandler = Callable[[int, bool, bool], None]
-"""Called with the delivery tag, multiple, and whether it was an ack."""
+ConfirmHandler = Callable[[Sequence[int], bool, bool], None]
+"""Called with the delivery tags, multiple, and whether it was an ack."""
 
 
 class FrameParser:
@@ -83,6 +88,9 @@ class FrameParser:
                 if payload[:4] == _DELIVER and channel in self._deliver:
                     position = self._delivery(channel, payload, data, stop + 1)
                     continue
+                if payload[:4] in _CONFIRMS and channel in self._confirm:
+                    position = self._confirms(channel, payload, data, stop + 1)
+                    continue
                 self._method(channel, payload)
             elif (kind != BODY and kind != HEADER) or channel not in self._partial:
                 self._pass_on(kind, channel, data[start:stop])
@@ -102,12 +110,27 @@ class FrameParser:
         handler(method, header, body)
         return position
 
+    def _confirms(self, channel: int, payload: bytes, data: bytes, position: int) -> int:
+        """Hand on a confirm, with those that follow it at once and are like it. Gives the next position.
+
+        RabbitMQ sends a frame for each message, and many of them together.
+        """
+        tags = [ULONGLONG.unpack_from(payload, 4)[0]]
+        multiple = payload[12] & 1 == 1
+        if not multiple and len(payload) == _CONFIRM_SIZE - FRAME_OVERHEAD:
+            alike = data[position - _CONFIRM_SIZE : position - 10]
+            last = len(data) - _CONFIRM_SIZE
+            while position <= last and data.startswith(alike, position):
+                if data[position + 19 : position + 21] != _ALONE:
+                    break
+                tags.append(ULONGLONG.unpack_from(data, position + 11)[0])
+                position += _CONFIRM_SIZE
+        self._confirm[channel](tags, multiple, payload[:4] == _ACK)
+        return position
+
     def _method(self, channel: int, payload: bytes) -> None:
         signature = payload[:4]
-        if (signature in (_ACK, _NACK)) and channel in self._confirm:
-            tag = ULONGLONG.unpack_from(payload, 4)[0]
-            self._confirm[channel](tag, payload[12] & 1 == 1, signature == _ACK)
-        elif signature == _RETURN and channel in self._return:
+        if signature == _RETURN and channel in self._return:
             self._partial[channel] = [self._return[channel], payload]
         elif signature == _GET_OK and channel in self._got:
             self._partial[channel] = [self._got[channel], payload]

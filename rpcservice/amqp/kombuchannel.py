@@ -1,7 +1,7 @@
 """KombuChannel: one channel of a ChannelLink, which is two channels of kombu's: one consumes, one publishes."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ class KombuChannel:
     """
 
     def __init__(self, link: "ChannelLink", consuming: Any, publishing: Any, *, confirms: bool) -> None:
-        self.on_confirm: Callable[[int, bool, bool], None] | None = None
+        self.on_confirm: Callable[[Sequence[int], bool, bool], None] | None = None
         self.on_return: Callable[[Returned], None] | None = None
         self.on_closed: Callable[[Exception], None] | None = None
         self.failure: Exception | None = None
@@ -134,7 +134,7 @@ class KombuChannel:
 
     def _tell_confirm(self, sequence: int, taken: bool) -> None:
         if self.on_confirm is not None:
-            self.on_confirm(sequence, False, taken)
+            self.on_confirm((sequence,), False, taken)
 
     # Topology
 

@@ -5,7 +5,7 @@ the embedded broker. Everything above a Link is the same for all.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from rpcservice.errors import ConnectionLost
@@ -129,8 +129,9 @@ class LinkChannel(Protocol):
     connection breaks, and NameTooLong, without asking the broker, where a name has more than 255 bytes.
     """
 
-    on_confirm: Callable[[int, bool, bool], None] | None
-    """Called with (sequence number, multiple, taken) for each confirm; only on a channel with confirms."""
+    on_confirm: Callable[[Sequence[int], bool, bool], None] | None
+    """Called with (sequence numbers, multiple, taken) for confirms that came at once; only on a channel with confirms.
+    With ``multiple`` there is one number, for all messages up to it that are not confirmed yet."""
     on_return: Callable[[Returned], None] | None
     """Called for each returned message; with confirms, before the confirm of that message."""
     on_closed: Callable[[Exception], None] | None

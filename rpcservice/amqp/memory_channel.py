@@ -1,7 +1,7 @@
 """MemoryChannel: one channel to the embedded broker, both its ends."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rpcservice.amqp.link import Delivery, Message, QueueInfo, Returned
@@ -26,7 +26,7 @@ class MemoryChannel:
     """
 
     def __init__(self, link: "MemoryLink", *, confirms: bool) -> None:
-        self.on_confirm: Callable[[int, bool, bool], None] | None = None
+        self.on_confirm: Callable[[Sequence[int], bool, bool], None] | None = None
         self.on_return: Callable[[Returned], None] | None = None
         self.on_closed: Callable[[Exception], None] | None = None
         self.failure: Exception | None = None
@@ -74,9 +74,9 @@ class MemoryChannel:
         # Confirms in a row become one, as on RabbitMQ; all before it have their answer in the outbox already.
         items = self.outbox.items
         if items and items[-1][0] is self._confirmed and items[-1][1][2] == taken:
-            items[-1][1][:2] = self._sequence, True
+            items[-1][1][:2] = (self._sequence,), True
         else:
-            self.outbox.add(self._confirmed, [self._sequence, False, taken])
+            self.outbox.add(self._confirmed, [(self._sequence,), False, taken])
 
     def ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Acknowledge; without effect on a channel that is gone."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 from time import monotonic
@@ -217,10 +218,11 @@ class ReplyListener(Resource):
         if is_due:
             raise ConnectionLost("another channel is about to be opened")
 
-    def _confirm(self, asked: dict[int, RpcCall], sequence: int, multiple: bool, taken: bool) -> None:
+    def _confirm(self, asked: dict[int, RpcCall], sequences: Sequence[int], multiple: bool, taken: bool) -> None:
         """Forget requests that the broker has taken; end the calls of those that it refuses."""
         with self.guard:
-            sequences = [known for known in asked if known <= sequence] if multiple else [sequence]
+            if multiple:
+                sequences = [known for known in asked if known <= sequences[0]]
             calls = [asked.pop(one) for one in sequences if one in asked]
             if not taken:
                 self._refusals.note()

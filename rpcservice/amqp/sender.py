@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
 from time import monotonic
@@ -292,11 +292,12 @@ class ConfirmedSender(Resource):
             self._pump(ended)
         tell_all(ended)
 
-    def _confirm(self, unconfirmed: dict[int, Pending], sequence: int, multiple: bool, taken: bool) -> None:
+    def _confirm(self, unconfirmed: dict[int, Pending], sequences: Sequence[int], multiple: bool, taken: bool) -> None:
         ended: list[Pending] = []
         with self._guard:
-            # In the order in which they were published.
-            sequences = list(takewhile(lambda known: known <= sequence, unconfirmed)) if multiple else (sequence,)
+            if multiple:
+                # In the order in which they were published.
+                sequences = list(takewhile(sequences[0].__ge__, unconfirmed))
             for one in sequences:
                 pending = unconfirmed.pop(one, None)
                 if pending is not None:

@@ -574,7 +574,7 @@ def test_a_flood_of_messages_lets_others_run(
     channel = connect(rabbitmq_uri).channel(confirms=True)
     channel.declare_queue("flood")
     confirmed = Inbox()
-    channel.on_confirm = lambda sequence, multiple, taken: confirmed(sequence)
+    channel.on_confirm = lambda sequences, multiple, taken: confirmed(sequences[-1])
     for _ in range(3000):
         channel.publish(Message("", "flood", b"x" * 2000, {}))
     while confirmed.take() < 3000:
@@ -680,7 +680,7 @@ def test_confirms_are_counted_in_the_order_of_arrival(
     channel = connect(rabbitmq_uri).channel(confirms=True)
     channel.declare_queue("queue")
     confirms = Inbox()
-    channel.on_confirm = lambda sequence, multiple, taken: confirms((sequence, multiple, taken))
+    channel.on_confirm = lambda sequences, multiple, taken: confirms((sequences, multiple, taken))
     sent: list[int] = []
 
     def work(number: int) -> None:
@@ -691,9 +691,9 @@ def test_confirms_are_counted_in_the_order_of_arrival(
     assert sorted(sent) == list(range(1, 1001))
     confirmed: set[int] = set()
     while len(confirmed) < 1000:
-        sequence, multiple, taken = confirms.take()
+        sequences, multiple, taken = confirms.take()
         assert taken
-        confirmed |= set(range(1, sequence + 1)) if multiple else {sequence}
+        confirmed |= set(range(1, sequences[0] + 1) if multiple else sequences)
     assert channel.declare_queue("queue").messages == 1000
 
 

@@ -20,7 +20,7 @@ class Recorder:
         self.deliveries: list[tuple[bytes, bytes, bytes]] = []
         self.returns: list[tuple[bytes, bytes, bytes]] = []
         self.gets: list[tuple[bytes, bytes, bytes]] = []
-        self.confirms: list[tuple[int, bool, bool]] = []
+        self.confirms: list[tuple[list[int], bool, bool]] = []
         parser.add_channel(
             number,
             lambda *content: self.deliveries.append(content),
@@ -95,14 +95,45 @@ def check_sample(stream: Stream) -> None:
     assert [(len(body), body[:1]) for _, _, body in stream.two.deliveries] == [(5000, b"b"), (0, b"")]
     assert [frames.split_deliver(method)[0] for method, _, _ in stream.two.deliveries] == [2, 5]
     assert decode_properties(stream.one.deliveries[0][1], 12) == {"type": "t"}
-    assert stream.one.confirms == [(3, True, True)]
-    assert stream.two.confirms == [(4, False, False)]
+    assert stream.one.confirms == [([3], True, True)]
+    assert stream.two.confirms == [([4], False, False)]
     assert [frames.decode_return(method)[0] for method, _, _ in stream.one.returns] == [312]
     assert [(kind, channel, payload[:4]) for kind, channel, payload in stream.foreign] == [
         (8, 0, b""),
         (1, 1, b"\x00\x32\x00\x0b"),
         (1, 9, b"\x00\x14\x00\x28"),
     ]
+
+
+def test_confirms_in_a_row_are_handed_on_together() -> None:
+    stream = Stream()
+    acks = [frames.ack_frame(1, tag, False) for tag in (7, 9, 8)]
+    others = [
+        frames.nack_frame(1, 10, False, False),
+        frames.ack_frame(1, 11, False),
+        frames.ack_frame(2, 1, False),
+        frames.ack_frame(1, 12, False),
+        frames.ack_frame(1, 15, True),
+        frames.ack_frame(1, 16, False),
+    ]
+    stream.parser.feed(b"".join(acks + others))
+    assert stream.one.confirms == [
+        ([7, 9, 8], False, True),
+        ([10], False, False),
+        ([11], False, True),
+        ([12], False, True),
+        ([15], True, True),
+        ([16], False, True),
+    ]
+    assert stream.two.confirms == [([1], False, True)]
+
+
+def test_confirm_that_does_not_end_among_others_is_an_error() -> None:
+    stream = Stream()
+    acks = frames.ack_frame(1, 7, False) * 2 + frames.ack_frame(1, 8, False)[:-1] + b"\x00" + frames.HEARTBEAT
+    with pytest.raises(FrameError, match="does not end after 13 bytes"):
+        stream.parser.feed(acks)
+    assert stream.one.confirms == [([7, 7], False, True)]
 
 
 def test_a_stream_in_one_piece_is_taken_apart() -> None:

@@ -166,25 +166,25 @@ def test_messages_of_a_long_queue_stay_there_until_they_can_be_handed_over(
 
 
 def test_confirms_in_a_row_become_one(link: MemoryLink, backend: HandBackend) -> None:
-    confirms: list[tuple[int, bool, bool]] = []
+    confirms: list[tuple[tuple[int], bool, bool]] = []
     channel = link.channel(confirms=True)
     channel.declare_queue("q")
     channel.on_confirm = lambda *confirm: confirms.append(confirm)
     for _ in range(5):
         channel.publish(Message("", "q", b"", {}))
     backend.run()
-    assert confirms == [(5, True, True)]
+    assert confirms == [((5,), True, True)]
 
 
 def test_confirm_and_refusal_are_not_mixed(link: MemoryLink, backend: HandBackend) -> None:
-    confirms: list[tuple[int, bool, bool]] = []
+    confirms: list[tuple[tuple[int], bool, bool]] = []
     channel = link.channel(confirms=True)
     channel.declare_queue("q", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     channel.on_confirm = lambda *confirm: confirms.append(confirm)
     for key in ("q", "q", "q", "nowhere"):
         channel.publish(Message("", key, b"", {}))
     backend.run()
-    assert confirms == [(1, False, True), (3, True, False), (4, False, True)]
+    assert confirms == [((1,), False, True), ((3,), True, False), ((4,), False, True)]
 
 
 def test_callback_that_raises_is_logged_and_the_next_one_runs(

@@ -148,36 +148,36 @@ def test_publish_waits_for_its_confirm(rig: Rig) -> None:
     wait = rig.publish("a")
     assert rig.channel.keys == ["a"]
     assert rig.sender._unconfirmed
-    rig.channel.on_confirm(1, False, True)
+    rig.channel.on_confirm((1,), False, True)
     assert wait() is None
     assert not rig.sender._unconfirmed
 
 
 def test_confirms_may_come_in_any_order(rig: Rig) -> None:
     rig.send("a", "b", "c")
-    rig.channel.on_confirm(3, False, True)
-    rig.channel.on_confirm(1, False, True)
+    rig.channel.on_confirm((3,), False, True)
+    rig.channel.on_confirm((1,), False, True)
     assert rig.outcomes == {"a": None, "c": None}
 
 
 def test_a_confirm_of_many_confirms_all_up_to_it(rig: Rig) -> None:
     rig.send("a", "b", "c", "d")
-    rig.channel.on_confirm(2, False, True)
-    rig.channel.on_confirm(3, True, True)
+    rig.channel.on_confirm((2,), False, True)
+    rig.channel.on_confirm((3,), True, True)
     assert rig.outcomes == {"a": None, "b": None, "c": None}
 
 
 def test_a_nack_raises_publish_rejected(rig: Rig) -> None:
     wait = rig.publish("a")
-    rig.channel.on_confirm(1, False, False)
+    rig.channel.on_confirm((1,), False, False)
     error = wait()
     assert type(error) is PublishRejected
     assert "refused the message 'a' on exchange 'exchange'" in str(error)
 
 
 def test_a_confirm_that_nobody_waits_for_is_ignored(rig: Rig) -> None:
-    rig.channel.on_confirm(17, False, True)
-    rig.channel.on_confirm(17, True, True)
+    rig.channel.on_confirm((17,), False, True)
+    rig.channel.on_confirm((17,), True, True)
     assert rig.outcomes == {}
 
 
@@ -197,7 +197,7 @@ def test_the_configured_timeout_holds_where_none_is_given(make_rig: Callable[...
 
 def test_what_timed_out_is_forgotten(rig: Rig) -> None:
     rig.publish("a", timeout=0.01)()
-    rig.channel.on_confirm(1, False, True)
+    rig.channel.on_confirm((1,), False, True)
     rig.connection.lose(ConnectionLost())
     assert rig.connection.open().keys == []
 
@@ -206,10 +206,10 @@ def test_a_full_buffer_makes_publish_wait_for_room(make_rig: Callable[..., Rig])
     rig = make_rig(publish_buffer=2)
     waits = [rig.publish(key) for key in "abc"]
     assert rig.channel.keys == ["a", "b"]
-    rig.channel.on_confirm(1, False, True)
+    rig.channel.on_confirm((1,), False, True)
     assert waits[0]() is None
     assert rig.channel.keys == ["a", "b", "c"]
-    rig.channel.on_confirm(3, True, True)
+    rig.channel.on_confirm((3,), True, True)
     assert [wait() for wait in waits] == [None] * 3
 
 
@@ -238,7 +238,7 @@ def test_the_buffer_bounds_what_waits_for_a_connection_too(make_rig: Callable[..
     )
     channel = rig.connection.open()
     assert channel.keys == ["a", "b"]
-    channel.on_confirm(2, True, True)
+    channel.on_confirm((2,), True, True)
     assert [wait() for wait in waits] == [None, None]
 
 
@@ -248,7 +248,7 @@ def test_a_timeout_makes_room_for_others(make_rig: Callable[..., Rig]) -> None:
     second = rig.publish("b")
     assert type(first()) is PublishTimeout
     rig.host.backend.sleep(0)
-    rig.channel.on_confirm(2, False, True)
+    rig.channel.on_confirm((2,), False, True)
     assert second() is None
 
 
@@ -260,12 +260,12 @@ def test_replies_are_sent_however_full_the_buffer_is(make_rig: Callable[..., Rig
 
 def test_unconfirmed_messages_are_published_again_in_order(rig: Rig) -> None:
     rig.send("a", "b", "c")
-    rig.channel.on_confirm(2, False, True)
+    rig.channel.on_confirm((2,), False, True)
     rig.connection.lose(ConnectionLost())
     rig.send("d")
     channel = rig.connection.open()
     assert channel.keys == ["a", "c", "d"]
-    channel.on_confirm(3, True, True)
+    channel.on_confirm((3,), True, True)
     assert rig.outcomes == dict.fromkeys("abcd")
 
 
@@ -275,7 +275,7 @@ def test_a_connection_that_breaks_again_and_again_loses_nothing(rig: Rig) -> Non
         rig.connection.lose(ConnectionLost())
         channel = rig.connection.open()
         assert channel.keys == ["a", "b"]
-    channel.on_confirm(2, True, True)
+    channel.on_confirm((2,), True, True)
     assert rig.outcomes == dict.fromkeys("ab")
 
 
@@ -285,7 +285,7 @@ def test_a_link_that_broke_unnoticed_keeps_the_message(rig: Rig) -> None:
     rig.connection.lose(ConnectionLost())
     channel = rig.connection.open()
     assert channel.keys == ["a"]
-    channel.on_confirm(1, False, True)
+    channel.on_confirm((1,), False, True)
     assert wait() is None
 
 
@@ -305,15 +305,15 @@ def test_a_mistake_without_a_name_is_found_by_one_message_at_a_time(rig: Rig) ->
     assert rig.outcomes == {}
     channel = rig.connection.open()
     assert channel.keys == ["a"]
-    channel.on_confirm(1, False, True)
+    channel.on_confirm((1,), False, True)
     assert channel.keys == ["a", "b"]
     rig.connection.lose(failure)
     assert rig.outcomes == {"a": None, "b": failure}
     channel = rig.connection.open()
     rig.send("d")
     assert channel.keys == ["c"]
-    channel.on_confirm(1, False, True)
-    channel.on_confirm(2, False, True)
+    channel.on_confirm((1,), False, True)
+    channel.on_confirm((2,), False, True)
     assert rig.outcomes == {"a": None, "b": failure, "c": None, "d": None}
     rig.send("e", "f")
     assert channel.keys == ["c", "d", "e", "f"]
@@ -330,7 +330,7 @@ def test_a_mistake_of_the_only_message_is_its_own(rig: Rig) -> None:
 def test_a_returned_message_is_undeliverable(rig: Rig) -> None:
     wait = rig.publish("a", mandatory=True)
     rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", {"message_id": "id of a"}, b"body"))
-    rig.channel.on_confirm(1, False, True)
+    rig.channel.on_confirm((1,), False, True)
     error = wait()
     assert type(error) is UndeliverableMessage
     assert (error.exchange, error.routing_key) == ("exchange", "a")
@@ -348,7 +348,7 @@ def test_of_several_with_one_id_those_that_came_back_are_undeliverable(rig: Rig,
     for number, sent in enumerate(rig.channel.published, 1):
         if sent.routing_key == "nowhere":
             rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "nowhere", sent.properties, b"body"))
-        rig.channel.on_confirm(number, False, True)
+        rig.channel.on_confirm((number,), False, True)
     for key, wait in outcomes:
         assert type(wait()) is (UndeliverableMessage if key == "nowhere" else type(None))
     assert not rig.sender._mandatory
@@ -357,9 +357,9 @@ def test_of_several_with_one_id_those_that_came_back_are_undeliverable(rig: Rig,
 def test_only_of_several_with_one_id_all_but_the_first_have_a_mark(rig: Rig) -> None:
     waits = [rig.publish("a", mandatory=True, message_id="same") for _ in range(3)]
     waits.append(rig.publish("a", mandatory=True, message_id="another"))
-    rig.channel.on_confirm(4, True, True)
+    rig.channel.on_confirm((4,), True, True)
     waits.append(rig.publish("a", mandatory=True, message_id="same"))
-    rig.channel.on_confirm(5, True, True)
+    rig.channel.on_confirm((5,), True, True)
     assert [wait() for wait in waits] == [None] * 5
     marks = [sent.properties.get("headers", {}).get(MARK) for sent in rig.channel.published]
     assert [bool(mark) for mark in marks] == [False, True, True, False, False]
@@ -373,7 +373,7 @@ def test_a_mark_that_several_have_from_their_sender_gives_way(rig: Rig) -> None:
     returned = rig.channel.published[1].properties
     assert returned["headers"]["own"] == 1 and returned["headers"][MARK] != "theirs"
     rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", returned, b"body"))
-    rig.channel.on_confirm(2, True, True)
+    rig.channel.on_confirm((2,), True, True)
     assert (first(), type(second())) == (None, UndeliverableMessage)
 
 
@@ -383,7 +383,7 @@ def test_several_with_one_id_are_told_apart_on_the_next_channel_too(rig: Rig) ->
     channel = rig.connection.open()
     assert len(channel.published) == 2
     channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", channel.published[0].properties, b"body"))
-    channel.on_confirm(2, True, True)
+    channel.on_confirm((2,), True, True)
     assert (type(first()), second()) == (UndeliverableMessage, None)
 
 
@@ -391,7 +391,7 @@ def test_who_gives_up_with_the_same_id_takes_no_return_from_another(rig: Rig) ->
     first = rig.publish("a", mandatory=True, message_id="same")
     assert type(rig.publish("b", timeout=0.01, message_id="same")()) is PublishTimeout
     rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", {"message_id": "same"}, b"body"))
-    rig.channel.on_confirm(1, False, True)
+    rig.channel.on_confirm((1,), False, True)
     assert type(first()) is UndeliverableMessage
 
 
@@ -434,7 +434,7 @@ def test_stopping_waits_for_outstanding_confirms(rig: Rig) -> None:
     task = rig.host.backend.spawn(rig.sender.stop)
     rig.host.backend.sleep(0)
     assert task.is_alive()
-    rig.channel.on_confirm(1, False, True)
+    rig.channel.on_confirm((1,), False, True)
     assert task.wait(5)
 
 
@@ -539,7 +539,7 @@ def test_a_late_return_of_a_lost_channel_means_no_message_of_the_next(rig: Rig) 
     rig.connection.lose(ConnectionLost())
     channel = rig.connection.open()
     rig.channel.on_return(Returned(312, "NO_ROUTE", "exchange", "a", {"message_id": "id of a"}, b"body"))
-    channel.on_confirm(1, False, True)
+    channel.on_confirm((1,), False, True)
     assert wait() is None
 
 
@@ -552,9 +552,9 @@ def test_messages_flow_again_while_others_keep_coming(rig: Rig) -> None:
     rig.connection.lose(ChannelClosed(406, "PRECONDITION_FAILED"))
     channel = rig.connection.open()
     rig.send("c", "d", "e")
-    channel.on_confirm(1, False, True)
+    channel.on_confirm((1,), False, True)
     assert channel.keys == ["a", "b"]
-    channel.on_confirm(2, False, True)
+    channel.on_confirm((2,), False, True)
     assert channel.keys == ["a", "b", "c", "d", "e"]
 
 
@@ -564,7 +564,7 @@ def test_an_exchange_whose_name_cannot_be_read_does_not_close_channels_without_e
     rig.send("b", exchange="it's")
     rig.connection.lose(failure)
     channel = rig.connection.open()
-    channel.on_confirm(1, False, True)
+    channel.on_confirm((1,), False, True)
     assert channel.keys == ["a", "b"]
     rig.connection.lose(failure)
     assert rig.outcomes == {"a": None, "b": failure}
@@ -586,7 +586,7 @@ def test_the_mistake_of_a_message_that_timed_out_is_nobody_elses(rig: Rig) -> No
     assert rig.outcomes == {}
     channel = rig.connection.open()
     assert channel.keys == ["b"]
-    channel.on_confirm(1, False, True)
+    channel.on_confirm((1,), False, True)
     assert rig.outcomes == {"b": None}
 
 
@@ -597,8 +597,8 @@ def test_a_suspect_that_times_out_keeps_nobody_waiting(rig: Rig) -> None:
     channel = rig.connection.open()
     assert type(wait()) is PublishTimeout
     rig.send("c")
-    channel.on_confirm(1, False, True)
-    channel.on_confirm(2, False, True)
+    channel.on_confirm((1,), False, True)
+    channel.on_confirm((2,), False, True)
     assert channel.keys == ["a", "b", "c"]
 
 
@@ -630,6 +630,6 @@ def test_who_fails_to_hear_of_an_outcome_keeps_nobody_waiting(rig: Rig, caplog: 
 
     rig.sender.send(message("a"), fail)
     wait = rig.publish("b")
-    rig.channel.on_confirm(2, True, True)
+    rig.channel.on_confirm((2,), True, True)
     assert wait() is None
     assert "who sent the message 'a' failed to hear of its outcome" in caplog.text
