@@ -419,6 +419,36 @@ def test_an_event_goes_on_without_those_who_are_killed_after_it_was_set() -> Non
     assert woken == [True]
 
 
+@pytest.mark.parametrize("waits_before", [0, 1])
+def test_a_wait_that_does_not_come_about_leaves_nobody_to_be_woken(
+    waits_before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was woken all the same would go on wherever it waits by then, as if that had happened."""
+    backend = green()
+    event, other, woken = backend.event(), backend.event(), []
+    add = backend.deadlines.add
+
+    def add_and_be_interrupted(seconds: float, sleeper: Any) -> None:
+        add(seconds, sleeper)
+        raise KeyboardInterrupt
+
+    def wait() -> None:
+        for _ in range(waits_before):
+            event.wait(0)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(backend.deadlines, "add", add_and_be_interrupted)
+            event.wait(0.001)
+        event.set()
+        woken.append(other.wait(5))
+
+    task = backend.spawn(wait)
+    backend.sleep(0.02)
+    assert woken == []
+    other.set()
+    assert task.wait(5)
+    assert woken == [True]
+
+
 def test_each_thread_has_one_greenlet_backend() -> None:
     assert green() is green()
     found: list[Backend] = []

@@ -104,10 +104,11 @@ class GreenEvent:
             return self._wait_again(timeout)
         self._has_waited = True
         backend = self._backend
-        self.greenlet = _getcurrent()
-        if timeout is not None:
-            backend.deadlines.add(timeout, self)
         try:
+            # In here too: whoever gets no further, be it Ctrl-C or a wrong time, must not be woken wherever it is then.
+            self.greenlet = _getcurrent()
+            if timeout is not None:
+                backend.deadlines.add(timeout, self)
             hub = backend.hub.greenlet
             if self.greenlet.parent is hub and not hub.dead:
                 # What eventlet's own would do then, which costs as much as all the rest of a wait.
@@ -124,12 +125,12 @@ class GreenEvent:
     def _wait_again(self, timeout: float | None) -> bool:
         backend = self._backend
         waiter = _Waiter(_getcurrent())
-        if timeout is not None:
-            backend.deadlines.add(timeout, waiter)
         if self._others is None:
             self._others = []
-        self._others.append(waiter)
         try:
+            if timeout is not None:
+                backend.deadlines.add(timeout, waiter)
+            self._others.append(waiter)
             backend.hub.switch()
         finally:
             waiter.greenlet = None
