@@ -424,8 +424,8 @@ def test_a_wait_that_does_not_come_about_leaves_nobody_to_be_woken(
     waits_before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who was woken all the same would go on wherever it waits by then, as if that had happened."""
-    backend = green()
-    event, other, woken = backend.event(), backend.event(), []
+    backend: Any = green()
+    event, other, woken = backend.event(), backend.event(), list[bool]()
     add = backend.deadlines.add
 
     def add_and_be_interrupted(seconds: float, sleeper: Any) -> None:
