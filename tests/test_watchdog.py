@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,18 +125,30 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     logger.removeHandler(collector)
 
 
-def test_handlers_without_a_file_get_the_record_afterwards(
-    start: Start, collector: Collector, capfd: pytest.CaptureFixture[str]
-) -> None:
+@contextmanager
+def standard_error_in(path: Path) -> Iterator[None]:
+    """Have standard error go to a file: what another thread writes while capfd reads is lost."""
+    kept = os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def test_handlers_without_a_file_get_the_record_afterwards(start: Start, collector: Collector, tmp_path: Path) -> None:
     """Until then it stands on standard error, for there may be no afterwards."""
-    written: list[str] = []
+    container, path = start(), tmp_path / "standard-error"
 
     def wait_for_the_report() -> int:
-        block_until(lambda: written.append(capfd.readouterr().err) or BLOCKED in written[-1])
+        block_until(lambda: BLOCKED in path.read_text())
         return len(collector.records)
 
-    assert run(start(), wait_for_the_report) == 0
-    assert f"WARNING {LOGGER}: {BLOCKED} 0.3 s: the worker of blocker.run." in written[-1]
+    with standard_error_in(path):
+        assert run(container, wait_for_the_report) == 0
+    assert f"WARNING {LOGGER}: {BLOCKED} 0.3 s: the worker of blocker.run." in path.read_text()
     record = wait_until(lambda: collector.records, "the record")[0]
     assert BLOCKED in record.getMessage()
     assert record.levelname == "WARNING"
@@ -160,14 +173,13 @@ def test_a_handler_whose_formatter_fails_gets_the_record_afterwards(
     assert text.count(BLOCKED) == 1
 
 
-def test_without_any_handler_it_stands_on_standard_error(
-    start: Start, collector: Collector, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_without_any_handler_it_stands_on_standard_error(start: Start, collector: Collector, tmp_path: Path) -> None:
     logging.getLogger(LOGGER).removeHandler(collector)
-    written: list[str] = []
-    run(start(), lambda: block(1.2))
-    wait_until(lambda: written.append(capfd.readouterr().err) or "turns again" in "".join(written), "the last line")
-    assert "".join(written).count(BLOCKED) == 1
+    container, path = start(), tmp_path / "standard-error"
+    with standard_error_in(path):
+        run(container, lambda: block(1.2))
+        text = wait_until(lambda: "turns again" in path.read_text() and path.read_text(), "the last line")
+    assert text.count(BLOCKED) == 1
 
 
 def test_each_handler_gets_each_record_once(
