@@ -84,7 +84,7 @@ def test_another_channel_is_opened_once_a_second_at_most(sender: ConfirmedSender
 def test_confirms_that_do_not_come_are_not_waited_for_long(
     sender: ConfirmedSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender._refusals, "_is_busy", lambda: True)
+    monkeypatch.setattr(sender.refusals, "_is_busy", lambda: True)
     channel = refuse(sender)
     assert sender._channel.current is channel
     sender.publish(message("free"), 10)
