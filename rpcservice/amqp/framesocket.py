@@ -1,5 +1,6 @@
 """The reader's and the writer's side of an AMQP socket: big reads, and one send for all that has gathered."""
 
+import logging
 import socket
 import ssl
 from collections import deque
@@ -9,7 +10,11 @@ from typing import Any, Protocol
 from rpcservice.concurrency import Backend
 from rpcservice.concurrency.thread import make_queue
 
+_log = logging.getLogger(__name__)
+
 READ_SIZE = 256 * 1024
+EARLY = 24
+"""So many frames are sent before the end of a turn, so that the broker works while the rest of them are made."""
 
 
 def socket_settings(heartbeat: float) -> dict[int, int]:
@@ -154,7 +159,10 @@ class SocketWriter:
         """Leave bytes to be sent."""
         self.count += 1
         self._pending.append(data)
-        self._ask_to_send()
+        if not self._is_due:
+            self._ask_to_send()
+        elif len(self._pending) >= EARLY and not self._is_taken_over:
+            self._send_early()
 
     def leave(self, gather: Callable[[], object]) -> None:
         """Have a call made before the next send, which may write what has gathered until then."""
@@ -169,6 +177,19 @@ class SocketWriter:
             # In this order: Ctrl-C may come in between, and a flush too many does no harm.
             self._backend.post_last(self._flush)
             self._is_due = True
+
+    def _send_early(self) -> None:
+        """Send what there is; what the socket does not take, and what is wrong with it, is for the end of the turn."""
+        data = b"".join(self._pending)
+        self._pending.clear()
+        sent = 0
+        try:
+            sent = self._plain.send(data)
+        except OSError as exc:
+            _log.debug("nothing was sent before the end of the turn: %s", exc)
+        finally:
+            if sent < len(data):
+                self._pending.appendleft(data[sent:])
 
     def _flush(self) -> None:
         """Send from the hub, at the end of its turn; the greenlet takes over what the socket does not take at once."""

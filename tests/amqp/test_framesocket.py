@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rpcservice.amqp.framesocket import SocketWriter
+from rpcservice.amqp.framesocket import EARLY, SocketWriter
 from rpcservice.concurrency import green
 
 MUCH = 20_000_000
@@ -72,6 +72,34 @@ def test_all_of_one_turn_goes_out_at_its_end(rig: Rig) -> None:
     assert len(rig.turns.left) == 1
     rig.turns.end()
     assert rig.read(13) == b"one two three"
+
+
+def test_much_within_one_turn_is_sent_before_its_end(rig: Rig) -> None:
+    for number in range(2 * EARLY + 1):
+        rig.writer.write(b"%04d" % number)
+    sent = b"".join(b"%04d" % number for number in range(2 * EARLY + 1))
+    assert rig.read(8 * EARLY) == sent[:-4]
+    rig.turns.end()
+    assert rig.read(4) == sent[-4:]
+
+
+def test_what_the_socket_does_not_take_before_the_end_of_a_turn_goes_out_in_order(rig: Rig) -> None:
+    rig.writer.write(b"a" * MUCH)
+    for _ in range(2 * EARLY):
+        rig.writer.write(b"b")
+    rig.turns.end()
+    rig.writer.write(b"c")
+    rig.turns.end()
+    assert rig.read(MUCH + 2 * EARLY + 1) == b"a" * MUCH + b"b" * 2 * EARLY + b"c"
+
+
+def test_a_socket_that_breaks_within_a_turn_is_told_of_at_its_end(rig: Rig) -> None:
+    rig.theirs.close()
+    for _ in range(2 * EARLY):
+        rig.writer.write(b"x")
+    assert rig.failures == []
+    rig.turns.end()
+    assert [type(failure) for failure in rig.failures] == [BrokenPipeError]
 
 
 def test_ctrl_c_before_the_flush_is_planned_leaves_the_writer_awake(rig: Rig) -> None:
