@@ -291,18 +291,19 @@ def test_a_consumer_of_any_queue_may_retry(start: Start, wire: Any, broker: str)
     wait_until(lambda: len(attempts) == 3)
 
 
-def test_another_instance_may_make_the_next_attempt(
-    start: Start, dispatch: Any, config: Any, runner_factory: Any
-) -> None:
-    """The message waits in the broker, and nothing of it in the process that failed."""
-    attempts = Attempts(failures=1)
-    first = start(billing(attempts, retry=Retry(initial=0.5, jitter=0)))
+def test_another_instance_may_make_the_next_attempt(start: Start, dispatch: Any, wire: Any, broker: str) -> None:
+    """The message waits in the broker, with its count, and nothing of it in the process that failed."""
+    attempts = Attempts(failures=2)
+    retry = Retry(max_attempts=2, initial=0.5, jitter=0)
+    first = start(billing(attempts, retry=retry))
     dispatch("orders", "placed", 1)
     wait_until(lambda: len(attempts) == 1)
     wait_until(lambda: not first.service_map["billing"].pool.running)
     first.kill()
-    start(billing(attempts, retry=Retry(initial=0.5, jitter=0)))
-    wait_until(lambda: len(attempts) == 2)
+    start(billing(attempts, retry=retry))
+    letter = wait_until(lambda: wire.channel.get(f"{BILL_QUEUE}.dead", no_ack=True))
+    assert letter.headers["rpcservice-attempts"] == {BILL_QUEUE: 2}
+    assert len(attempts) == 2
 
 
 def test_requeue_asks_for_the_message_again_without_a_policy(start: Start, dispatch: Any, link_kind: str) -> None:

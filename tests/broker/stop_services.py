@@ -2,7 +2,7 @@
 
 import os
 
-from rpcservice import ServiceRpc, rpc
+from rpcservice import ServiceRpc, event_handler, rpc
 
 
 def note(text: str) -> None:
@@ -29,6 +29,12 @@ class Front:
         """Call the service next to this one."""
         note(f"front {number} in {os.getpid()}")
         return self.back.work(number)
+
+    @event_handler("source", "placed")
+    def handle(self, number: int) -> None:
+        """Wait for the test."""
+        note(f"event {number} in {os.getpid()}")
+        self.judge.wait(number, os.getpid())
 
 
 class Back:

@@ -147,6 +147,30 @@ def test_another_instance_takes_what_a_stopping_one_leaves(
     assert _runs(journal) == _each_once()
 
 
+@pytest.mark.parametrize("prefetch", [10, 40])
+def test_events_go_to_another_instance_too(
+    prefetch: int,
+    start: Start,
+    dispatch: Any,
+    gate: Event,
+    journal: Path,
+    rabbitmq: RabbitMQNode,
+    rabbitmq_uri: str,
+) -> None:
+    first, second = (start("max_workers=10", f"PREFETCH_COUNT={prefetch}") for _ in range(2))
+    for number in range(CALLS):
+        dispatch("source", "placed", number)
+    wait_until(lambda: {pid for _, pid in Judge.waiting} == {first.pid, second.pid}, "events in both")
+    first.tell()
+    first.wait_for_log(STOPPING)
+    gate.set()
+    assert first.exit_code() == 0
+    wait_until(lambda: len(_runs(journal)) == CALLS, "the last event", 30)
+    queue = "evt-source-placed--front.handle"
+    wait_until(lambda: rabbitmq.queues(rabbitmq_uri)[queue]["messages"] == 0, "the last acknowledgement", 30)
+    assert _runs(journal) == Counter(f"event {number}" for number in range(CALLS))
+
+
 def test_what_is_unfinished_after_shutdown_timeout_is_given_back(
     start: Start, rpc: Any, gate: Event, journal: Path
 ) -> None:

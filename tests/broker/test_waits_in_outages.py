@@ -9,7 +9,7 @@ from waiting import wait_until
 
 from rpcservice import EventDispatcher, Publisher, Retry, ServiceContainer, event_handler
 from rpcservice.concurrency import green
-from rpcservice.core.context import WorkerContext
+from rpcservice.core.context import WorkerContext, current_worker
 from rpcservice.testing import RabbitMQNode
 
 pytestmark = pytest.mark.broker
@@ -23,6 +23,7 @@ class Later:
     dispatch = EventDispatcher()
     failed: set[int] = set()
     handled: set[int] = set()
+    counts: set[int] = set()
 
     @event_handler("later", "due", retry=Retry(initial=3, jitter=0))
     def handle(self, number: int) -> None:
@@ -30,6 +31,9 @@ class Later:
             self.failed.add(number)
             raise ValueError("not yet")
         self.handled.add(number)
+        ctx = current_worker.get()
+        assert ctx is not None
+        self.counts.add(ctx.message.headers["rpcservice-attempts"][QUEUE])
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def test_what_has_just_waited_is_not_lost_when_the_broker_is_killed(
     container_factory: Callable[..., ServiceContainer], rabbitmq_node: RabbitMQNode
 ) -> None:
     """What has come out of a classic queue, and waits in the next one to be handled, may be on no disk."""
-    Later.failed, Later.handled = set(), set()
+    Later.failed, Later.handled, Later.counts = set(), set(), set()
     service = container_factory(Later)
     service.start()
     (provider,) = service.dependencies
@@ -58,6 +62,7 @@ def test_what_has_just_waited_is_not_lost_when_the_broker_is_killed(
     rabbitmq_node.start()
     container_factory(Later).start()
     wait_until(lambda: len(Later.handled) == 200, "the second attempts", 30)
+    assert Later.counts == {1}
 
 
 QUEUE_OF_DUE = "evt-sending-due--receiving.handle"
