@@ -449,6 +449,32 @@ def test_a_wait_that_does_not_come_about_leaves_nobody_to_be_woken(
     assert woken == [True]
 
 
+@pytest.mark.parametrize("victim", ["another", "itself", "one that has not begun"])
+def test_who_kills_is_woken_by_that_no_later(victim: str) -> None:
+    """It may be ended there itself, or its time may run out; its next wait has nothing to do with that."""
+    backend, other, woken = green(), green().event(), list[bool]()
+    killed = backend.spawn(backend.sleep, 60)
+    if victim == "another":
+        backend.sleep(0)
+
+    def kill_and_wait() -> None:
+        try:
+            with eventlet.Timeout(0):
+                backend.kill(backend.current()) if victim == "itself" else killed.kill()
+        except (eventlet.Timeout, greenlet.GreenletExit) as exc:
+            woken.append(isinstance(exc, greenlet.GreenletExit))
+        woken.append(other.wait(5))
+
+    task = backend.spawn(kill_and_wait)
+    backend.sleep(0.01)
+    assert woken == [victim == "itself"]
+    assert victim == "itself" or killed.wait(0)
+    other.set()
+    assert task.wait(5)
+    assert woken == [victim == "itself", True]
+    killed.kill()
+
+
 def test_each_thread_has_one_greenlet_backend() -> None:
     assert green() is green()
     found: list[Backend] = []

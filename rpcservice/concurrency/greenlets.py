@@ -186,9 +186,11 @@ class GreenTask:
         """Raise ``GreenletExit`` where the greenlet waits, and go on when it has ended or waits again."""
         # One that has ended may be at work for somebody else.
         if not self._done.is_set():
-            self._backend.kill(self._greenlet)
-            if self._greenlet.dead:
-                self._done.set()
+            try:
+                self._backend.kill(self._greenlet)
+            finally:
+                if self._greenlet.dead:
+                    self._done.set()
 
 
 class GreenWatch:
@@ -398,8 +400,20 @@ class GreenBackend:
         return greenlet.getcurrent()
 
     def kill(self, handle: Any) -> None:
-        """Raise ``GreenletExit`` in a greenlet of this hub."""
-        eventlet.greenthread.kill(handle)
+        """Raise ``GreenletExit`` in a greenlet of this hub, and go on when it has ended or waits again."""
+        if handle.dead:
+            return
+        current, timer = _getcurrent(), None
+        if current is not handle and current is not self.hub.greenlet:
+            self.hub.ensure_greenlet()
+            timer = self.hub.schedule_call_global(0, current.switch)
+        try:
+            handle.throw()
+        finally:
+            # eventlet's own function leaves it there: who is ended in here, or runs out of time, would be woken later,
+            # wherever it waits by then.
+            if timer is not None:
+                timer.cancel()
 
     def throw(self, handle: Any, error: BaseException) -> None:
         """Raise an error in a greenlet that waits, and go on when it has ended or waits again; in the hub alone."""
