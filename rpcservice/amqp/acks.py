@@ -65,8 +65,9 @@ class Acks:
         """Acknowledge a delivery, at the end of this turn."""
         self._done.add(delivery_tag)
         if not self._is_due:
-            self._is_due = True
+            # In this order: Ctrl-C may come in between, and to be asked once too often does no harm.
             self._leave(self.send)
+            self._is_due = True
 
     def send(self) -> None:
         """Leave what has gathered for the writer."""

@@ -181,15 +181,17 @@ class SocketWriter:
     def _send_early(self) -> None:
         """Send what there is; what the socket does not take, and what is wrong with it, is for the end of the turn."""
         data = b"".join(self._pending)
-        self._pending.clear()
-        sent = 0
         try:
+            self._pending.clear()
             sent = self._plain.send(data)
         except OSError as exc:
+            sent = 0
             _log.debug("nothing was sent before the end of the turn: %s", exc)
-        finally:
-            if sent < len(data):
-                self._pending.appendleft(data[sent:])
+        except BaseException as exc:
+            self._break_off(exc)
+            raise
+        if sent < len(data):
+            self._pending.appendleft(data[sent:])
 
     def _flush(self) -> None:
         """Send from the hub, at the end of its turn; the greenlet takes over what the socket does not take at once."""
@@ -206,9 +208,8 @@ class SocketWriter:
         except OSError as exc:
             self._on_failure(exc)
             return
-        except BaseException:
-            # Ctrl-C: who writes after that must not take this flush for one that is still to come.
-            self._is_due = False
+        except BaseException as exc:
+            self._break_off(exc)
             raise
         if sent == len(data):
             self._is_due = False
@@ -236,6 +237,17 @@ class SocketWriter:
                 self._is_due = self._is_taken_over = False
         except (OSError, ValueError) as exc:
             self._on_failure(exc)
+        except (KeyboardInterrupt, SystemExit) as exc:
+            self._break_off(exc)
+            raise
+
+    def _break_off(self, error: BaseException) -> None:
+        """Give the connection up after Ctrl-C.
+
+        Nobody knows what was sent, and a frame that is missing, cut, or sent twice has the broker's confirms be taken
+        for those of other messages.
+        """
+        self._on_failure(InterruptedError(f"{type(error).__name__} came while something was sent"))
 
     def end(self) -> None:
         """Have the writer's task end."""

@@ -110,6 +110,17 @@ def test_a_message_that_is_acknowledged_twice_in_a_turn_is_told_of_once(turn: Tu
     assert turn.end() == [one(1)]
 
 
+def test_ctrl_c_before_the_end_of_the_turn_is_asked_for_holds_up_no_ack(turn: Turn) -> None:
+    def interrupt(call: Callable[[], object]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(turn.acks, "_leave", interrupt)
+        turn.acks.add(1)
+    turn.acks.add(2)
+    assert turn.end() == [up_to(2)]
+
+
 def test_what_has_gathered_is_written_before_a_frame_that_settles_others(turn: Turn) -> None:
     turn.acks.add(1)
     turn.acks.add(3)

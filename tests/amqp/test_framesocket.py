@@ -1,6 +1,7 @@
 """The writer of greenlets: what is written goes out, in that order, whatever comes in between."""
 
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -111,17 +112,52 @@ def test_ctrl_c_before_the_flush_is_planned_leaves_the_writer_awake(rig: Rig) ->
     assert rig.read(7) == b"one two"
 
 
-def test_ctrl_c_within_a_flush_leaves_the_writer_awake(rig: Rig) -> None:
+class Interrupted:
+    """A socket that sends, whereupon Ctrl-C comes before anybody knows."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def send(self, data: bytes) -> int:
+        self._sock.send(data)
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_within_a_flush_ends_the_connection(rig: Rig) -> None:
+    """What is to be sent may be lost with it, and the writer must not be taken for one that still sends it."""
+
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    rig.writer.write(b"one ")
+    rig.writer.write(b"one")
     rig.writer.leave(interrupt)
     with pytest.raises(KeyboardInterrupt):
         rig.turns.end()
-    rig.writer.write(b"two")
+    assert [str(failure) for failure in rig.failures] == ["KeyboardInterrupt came while something was sent"]
+
+
+@pytest.mark.parametrize("count", [1, EARLY])
+def test_ctrl_c_within_a_send_ends_the_connection(rig: Rig, count: int) -> None:
+    """Nobody knows what was sent; sent twice, a message's confirm would be taken for that of the next."""
+    rig.writer._plain = Interrupted(rig.writer._plain)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(count):
+            rig.writer.write(b"one")
+        rig.turns.end()
+    assert [type(failure) for failure in rig.failures] == [InterruptedError]
+    assert rig.writer._pending == deque()
+
+
+def test_ctrl_c_within_the_greenlet_ends_the_connection(rig: Rig) -> None:
+    def interrupt(data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    rig.writer._sendall = interrupt
+    rig.writer.write(b"a" * MUCH)
     rig.turns.end()
-    assert rig.read(7) == b"one two"
+    with pytest.raises(KeyboardInterrupt):
+        green().sleep(5)
+    assert [type(failure) for failure in rig.failures] == [InterruptedError]
 
 
 def test_a_flush_too_many_sends_nothing_into_what_the_greenlet_sends(rig: Rig) -> None:
