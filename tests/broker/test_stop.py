@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from security_canary import refuse_secret
 from waiting import wait_until
 
 from rpcservice import ServiceContainer
@@ -76,6 +77,7 @@ class Program:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(10)
+        refuse_secret(self._log.read_bytes(), "the log of a process")
 
 
 Start = Callable[..., Program]
