@@ -475,6 +475,41 @@ def test_who_kills_is_woken_by_that_no_later(victim: str) -> None:
     killed.kill()
 
 
+@pytest.mark.parametrize("waits_before", [0, 1])
+def test_what_was_to_wake_somebody_earlier_ends_no_wait(waits_before: int) -> None:
+    """As eventlet's kill leaves it behind, in the code of services, when a time-out breaks it off."""
+    event, woken = green().event(), list[bool]()
+
+    def wait() -> None:
+        for _ in range(waits_before):
+            event.wait(0)
+        for seconds in (0, 0.001):
+            eventlet.hubs.get_hub().schedule_call_global(seconds, greenlet.getcurrent().switch)
+        woken.append(event.wait(5))
+
+    task = green().spawn(wait)
+    green().sleep(0.02)
+    assert woken == []
+    event.set()
+    assert task.wait(5)
+    assert woken == [True]
+
+
+def test_what_was_to_wake_somebody_earlier_is_no_work(capfd: pytest.CaptureFixture[str]) -> None:
+    seen: list[Any] = []
+
+    def leave_a_timer() -> None:
+        seen.append(greenlet.getcurrent())
+        eventlet.hubs.get_hub().schedule_call_global(0, greenlet.getcurrent().switch)
+
+    green().start(leave_a_timer)
+    green().sleep(0.01)
+    green().start(leave_a_timer)
+    green().sleep(0.01)
+    assert seen[0] is seen[1]
+    assert capfd.readouterr().err == ""
+
+
 def test_each_thread_has_one_greenlet_backend() -> None:
     assert green() is green()
     found: list[Backend] = []

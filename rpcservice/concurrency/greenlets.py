@@ -115,6 +115,9 @@ class GreenEvent:
                 hub.switch()
             else:
                 backend.hub.switch()
+            while self.greenlet is not None and not self.is_overdue:
+                # Meant for an earlier wait: eventlet's kill leaves that behind when it is broken off.
+                backend.hub.switch()
         finally:
             is_woken = self.greenlet is None
             self.greenlet = None
@@ -131,7 +134,8 @@ class GreenEvent:
             if timeout is not None:
                 backend.deadlines.add(timeout, waiter)
             self._others.append(waiter)
-            backend.hub.switch()
+            while not (waiter.is_woken or waiter.is_overdue):
+                backend.hub.switch()
         finally:
             waiter.greenlet = None
             if timeout is not None and not waiter.is_overdue:
@@ -334,7 +338,9 @@ class GreenBackend:
                 return
             self._idle.append(me)
             try:
-                function, args = self.hub.switch()
+                while not (given := self.hub.switch()):
+                    continue  # meant for the work before
+                function, args = given
             except BaseException:
                 # Who is killed while it has nothing to do must not be given anything any more.
                 if me in self._idle:
