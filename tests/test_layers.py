@@ -79,7 +79,7 @@ ALLOWED_IN = {
         "compat.nameko.testing",
         "compat.nameko.utils",
     ),
-    "greenlet": ("concurrency.greenlets",),
+    "greenlet": ("concurrency.greenlets", "concurrency.greenevents"),
     "yaml": ("config", "envvars", "cli", "compat.nameko.cli"),
     "click": ("cli", "compat.nameko.cli"),
     "libcst": ("migrate",),
