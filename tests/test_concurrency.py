@@ -511,10 +511,17 @@ def test_what_was_to_wake_somebody_earlier_is_no_work(capfd: pytest.CaptureFixtu
 
 
 def test_each_thread_has_one_greenlet_backend() -> None:
+    from eventlet.patcher import original
+
     assert green() is green()
+    in_greenlets: list[Backend] = []
+    tasks = [green().spawn(lambda: in_greenlets.append(green())) for _ in range(2)]
+    assert all(task.wait(5) for task in tasks)
+    assert in_greenlets == [green()] * 2
     found: list[Backend] = []
-    task = threads().spawn(lambda: found.append(green()))
-    assert task.wait(5)
+    thread = original("threading").Thread(target=lambda: found.append(green()))
+    thread.start()
+    thread.join(5)
     assert found[0] is not green()
 
 

@@ -14,6 +14,7 @@ from rpcservice.concurrency import green
 from rpcservice.concurrency.greenlets import GreenBackend
 from rpcservice.concurrency.native import native
 from rpcservice.concurrency.resolver import Resolver
+from rpcservice.concurrency.threadpool import ThreadPool
 
 LIMIT = 20
 NAMES = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
@@ -80,6 +81,15 @@ def test_greenlets_go_on_while_a_name_is_looked_up(
     assert system.threads != [native("threading").get_ident()]
 
 
+def test_look_ups_of_several_greenlets_leave_each_other_alone(system: SlowSystem, patched: SimpleNamespace) -> None:
+    found: list[Any] = []
+    tasks = [green().spawn(lambda name=name: found.append(patched.gethostbyname(name))) for name in ("one", "two")]
+    wait_until(lambda: len(system.threads) == 2)
+    system.answers.set()
+    assert all(task.wait(LIMIT) for task in tasks)
+    assert sorted(found) == [("one",), ("two",)]
+
+
 def test_keywords_are_handed_on(system: SlowSystem, patched: SimpleNamespace) -> None:
     system.answers.set()
     assert patched.getaddrinfo(host=NAME, port=80) == (("host", NAME), ("port", 80))
@@ -136,6 +146,26 @@ def test_a_thread_that_works_for_longer_than_it_may_be_idle_ends_nobodys_look_up
     for number in range(50):
         assert module.gethostbyname(f"{number}.example") == (f"{number}.example",)
         green().sleep(number % 4 / 1000)
+
+
+def test_a_look_up_that_comes_when_the_last_thread_is_about_to_end_has_another(
+    system: SlowSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+    retire = ThreadPool._retire
+
+    def retire_and_ask(pool: Any, thread: Any) -> None:
+        monkeypatch.undo()
+        green().spawn(lambda: found.append(module.gethostbyname("next")))
+        retire(pool, thread)
+
+    monkeypatch.setattr("rpcservice.concurrency.resolver.THREADS", 1)
+    monkeypatch.setattr(ThreadPool, "_retire", retire_and_ask)
+    module = system.functions()
+    Resolver(idle_limit=0.02).install(module)
+    system.answers.set()
+    module.gethostbyname(NAME)
+    wait_until(lambda: found == [("next",)])
 
 
 def test_the_threads_of_a_loop_that_was_replaced_end(

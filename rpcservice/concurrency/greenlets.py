@@ -3,7 +3,6 @@
 import contextvars
 import logging
 import os
-import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +26,8 @@ memory for its frames and unmaps it when it ends."""
 
 _log = logging.getLogger(__name__)
 _getcurrent = greenlet.getcurrent
-_backends = threading.local()
+# In a patched process threading's own has something else for each greenlet.
+_backends = eventlet.patcher.original("threading").local()
 
 
 def has_backend() -> bool:

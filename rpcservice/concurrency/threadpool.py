@@ -180,6 +180,8 @@ class ThreadPool:
             if thread not in self._idle:
                 return
             self._idle.remove(thread)
+            # Now already: a job that came before it has ended would wait for it, and where all are about to, for ever.
+            self._threads.discard(thread)
         thread.end()
 
     def _forget(self, thread: "_Thread") -> None:
