@@ -46,7 +46,7 @@ class Wire:
         self.channel = self.link.channel()
         self._publisher = self.link.channel(confirms=True)
         self._confirms = Inbox(backend)
-        self._publisher.on_confirm = lambda sequence, multiple, taken: self._confirms(sequence)
+        self._publisher.on_confirm = lambda sequences, multiple, taken: self._confirms(sequences[-1])
 
     def tap(self, exchange: str, routing_key: str = "#") -> Inbox:
         """See what goes to a topic exchange from now on."""
