@@ -108,7 +108,9 @@ def test_confirms_are_given(link: ChannelLink) -> None:
     channel = link.channel(confirms=True)
     channel.declare_queue("confirmed")
     confirmed = threads().event()
-    channel.on_confirm = lambda sequence, multiple, taken: confirmed.set() if (sequence, taken) == (1, True) else None
+    channel.on_confirm = lambda sequences, multiple, taken: (
+        confirmed.set() if (sequences, taken) == ((1,), True) else None
+    )
     assert channel.publish(Message("", "confirmed", b"", {})) == 1
     assert confirmed.wait(LIMIT)
     channel.delete_queue("confirmed")
@@ -227,7 +229,7 @@ def test_blocked_publisher_is_told_and_goes_on(
     link.on_blocked = blocked = Told()
     channel = link.channel(confirms=True)
     confirmed = Told()
-    channel.on_confirm = lambda sequence, multiple, taken: confirmed((sequence, taken))
+    channel.on_confirm = lambda sequences, multiple, taken: confirmed((*sequences, taken))
     rabbitmq.block_publishers()
     try:
         # The first one makes the broker say so; it is the second one that has to wait.

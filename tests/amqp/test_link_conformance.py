@@ -77,7 +77,7 @@ class Rig:
     def put(self, exchange: str, routing_key: str, body: bytes = b"", **properties: Any) -> None:
         """Publish and see the broker take it."""
         sequence = self._publisher.publish(Message(exchange, routing_key, body, properties))
-        while self._confirms.take()[0] < sequence:
+        while self._confirms.take()[0][-1] < sequence:
             continue
 
     def consume(self, queue: str, channel: LinkChannel | None = None, **options: Any) -> Inbox:
@@ -857,7 +857,7 @@ def test_return_comes_before_its_confirm(rig: Rig) -> None:
     publisher = rig.link.channel(confirms=True)
     log = rig.inbox()
     publisher.on_return = lambda returned: log("returned")
-    publisher.on_confirm = lambda sequence, multiple, taken: log((sequence, taken))
+    publisher.on_confirm = lambda sequences, multiple, taken: log((*sequences, taken))
     publisher.publish(Message("", "nowhere", b"", {}, mandatory=True))
     assert [log.take(), log.take()] == ["returned", (1, True)]
 
@@ -870,9 +870,11 @@ def test_confirms_carry_the_sequence_numbers_that_publish_gave(rig: Rig, channel
     assert numbers == list(range(1, 51))
     open_numbers = set(numbers)
     while open_numbers:
-        sequence, multiple, taken = confirms.take()
+        sequences, multiple, taken = confirms.take()
         assert taken
-        open_numbers -= {number for number in open_numbers if number == sequence or (multiple and number < sequence)}
+        open_numbers -= {
+            number for number in open_numbers if number in sequences or (multiple and number < sequences[0])
+        }
     assert confirms.is_empty
 
 
@@ -888,8 +890,8 @@ def test_full_queue_that_refuses_makes_a_nack(rig: Rig, channel: LinkChannel) ->
     outcomes = []
     for body in (b"1", b"2"):
         publisher.publish(Message("", "q", body, {}))
-        sequence, _, taken = confirms.take()
-        outcomes.append((sequence, taken))
+        sequences, _, taken = confirms.take()
+        outcomes.append((*sequences, taken))
     assert outcomes == [(1, True), (2, False)]
     assert rig.bodies("q") == [b"1"]
 
