@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import AMQPError
+from amqp.spec import Channel as ChannelMethods
 
 from rpcservice.amqp import frames
 from rpcservice.amqp.acks import Hold, make_acks
@@ -34,6 +35,7 @@ class FrameChannel:
         self.on_closed: Callable[[Exception], None] | None = None
         self.failure: Exception | None = None
         self.is_open = True
+        self.is_leaving = False
         self._link = link
         self._write = link.write
         self._frame_max = link.frame_max
@@ -303,6 +305,19 @@ class FrameChannel:
         # Before the broker is told: a frame that comes behind would cost the connection.
         self.is_open = False
         self.amqp.close()
+
+    def leave(self) -> None:
+        """Do the same, and keep no other channel waiting until the broker has done with this one."""
+        if not self.is_open:
+            return
+        self.on_closed = self.on_confirm = self.on_return = None
+        self._acks.send()
+        self._acks.clear()
+        self.is_open, self.is_leaving = False, True
+        self.failure = _closed()
+        # Its number is free for another channel only when the broker has answered.
+        self.amqp._callbacks[ChannelMethods.CloseOk] = lambda: self._link.forget(self)
+        self._write(frames.channel_close_frame(self.number))
 
     def abandon(self, reason: str) -> None:
         """End because it is out of step with the broker; does not wait."""

@@ -241,8 +241,9 @@ class FrameLink:
 
     def _close_channel(self, channel: FrameChannel, payload: bytes) -> None:
         self.write(frames.channel_close_ok_frame(channel.number))
-        self.forget(channel)
-        channel.fail(ChannelClosed(*frames.decode_close(payload)))
+        if not channel.is_leaving:
+            self.forget(channel)
+            channel.fail(ChannelClosed(*frames.decode_close(payload)))
         self._end_turn()
 
     def _end_turn(self) -> None:

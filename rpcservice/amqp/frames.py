@@ -135,6 +135,11 @@ def channel_close_ok_frame(channel: int) -> bytes:
     return FRAME_HEAD.pack(METHOD, channel, 4) + b"\x00\x14\x00\x29\xce"
 
 
+def channel_close_frame(channel: int) -> bytes:
+    """Encode ``channel.close`` without a complaint."""
+    return FRAME_HEAD.pack(METHOD, channel, 11) + b"\x00\x14\x00\x28" + b"\x00\x00\x00" + b"\x00\x00\x00\x00\xce"
+
+
 CONNECTION_CLOSE = FRAME_HEAD.pack(METHOD, 0, 11) + b"\x00\x0a\x00\x32" + b"\x00\xc8\x00" + b"\x00\x00\x00\x00\xce"
 """``connection.close`` with code 200: a goodbye without a complaint."""
 CONNECTION_CLOSE_OK = FRAME_HEAD.pack(METHOD, 0, 4) + b"\x00\x0a\x00\x33\xce"

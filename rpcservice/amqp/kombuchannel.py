@@ -336,6 +336,8 @@ class KombuChannel:
         self.on_closed = None
         self._ask(self.fail, ChannelClosed(200, "closed by this process"))
 
+    leave = close
+
     def fail(self, failure: Exception) -> None:
         """End, in the link's task: close both of kombu's channels, which otherwise go with their connections."""
         if self.failure is not None:

@@ -250,6 +250,10 @@ class LinkChannel(Protocol):
         """Close the channel; unacknowledged messages go back to their queues."""
         ...
 
+    def leave(self) -> None:
+        """Do the same, and keep no other channel waiting until the broker has done with this one."""
+        ...
+
 
 class Link(Protocol):
     """A connection to a broker."""

@@ -100,7 +100,7 @@ class ManagedChannel:
 
     def _close(self, channel: LinkChannel) -> None:
         try:
-            channel.close()
+            channel.leave()
         except BrokerError as exc:
             _log.debug("the old channel for %s ended by itself: %s", self.name, exc)
 

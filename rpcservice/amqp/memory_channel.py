@@ -338,6 +338,8 @@ class MemoryChannel:
         self.is_open = False
         self.failure = self.failure or ChannelClosed(200, "closed by this process")
 
+    leave = close
+
     def _ask(self, function: Callable[..., Answer], *args: Any) -> Answer:
         """Carry out what the broker may refuse."""
         if self.failure is not None:

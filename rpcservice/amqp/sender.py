@@ -157,8 +157,7 @@ class ConfirmedSender(Resource):
 
         Raises:
             PublishTimeout: There was no room; it was not sent.
-            ConnectionLost: There was no room since the connection is lost, or it is lost and ``retries`` is 0; it was
-                not sent.
+            ConnectionLost: The same, since the connection is lost; or it is lost and ``retries`` is 0.
             MessageTooLarge: It was not sent.
         """
         seconds = self.config.publish_timeout if timeout is None else timeout

@@ -10,6 +10,11 @@ Where the broker can, these are quorum queues that give up no message before the
 Such a queue stands still when 32 of its messages find no queue, and an event may be one that nobody wants. So it hands
 on to a relay, an exchange that passes all on to the one that is meant, and to a queue that keeps nothing.
 https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
+
+RabbitMQ (3.10 at least) has a new quorum queue on disk some three seconds after it was made. If its only node is killed
+before that, the queue comes back empty, and may have no leader for ever: it refuses each message after 65 seconds, in
+which the channel does nothing else. So such a queue is used when it has been there for a while, and not after it was
+silent; a classic one of the same delay takes its place. A cluster, with ``queue_type: quorum``, has neither trouble.
 """
 
 import logging
@@ -28,7 +33,7 @@ from rpcservice.amqp.properties import SHORT_STRING_LIMIT
 from rpcservice.amqp.sender import ConfirmedSender
 from rpcservice.core.context import new_id
 from rpcservice.core.resource import Resource
-from rpcservice.errors import LONGEST_PAUSE, ChannelClosed, PublishTimeout, UndeliverableMessage
+from rpcservice.errors import LONGEST_PAUSE, ChannelClosed, PublishRejected, PublishTimeout, UndeliverableMessage
 
 WAIT_EXCHANGE = "rpcservice.wait"
 RELAY_PREFIX = "rpcservice.waited."
@@ -44,12 +49,21 @@ RENEWAL = 60.0
 SPARE_LIFE = 600.0
 """Seconds that a wait queue lives longer than twice its delay, so that none goes with what waits in it."""
 _SHORTEST = 10
-# RabbitMQ 3.10 notes a new quorum queue on disk some three seconds after it was made. When its only node is killed
-# before that, it comes back without a leader, and takes nothing any more.
-_SILENT = "where its nodes are up, the wait queue %s has no leader: rabbitmqctl delete_queue, and it is made anew"
+YOUTH = 5.0
+"""Seconds for which a quorum queue has to be there before it is used."""
+PATIENCE = 5.0
+"""Seconds for which a connection that works may bring no confirm of one."""
+AVOIDED = 120.0
+"""Seconds for which one that was silent, or refused a message, is not used."""
+_SILENT = (
+    "The wait queue %s takes no messages: %s. For %g s %s takes them. If this comes again while all nodes of the "
+    "broker are up, the queue has no leader: rabbitmqctl delete_queue %s, and it is made anew"
+)
 _LOST_ON_THE_WAY = ("CC", "BCC", "x-death")
 
 _log = logging.getLogger(__name__)
+
+Publish = Callable[[Message], None]
 
 
 class Wait(NamedTuple):
@@ -162,6 +176,8 @@ class WaitQueues(Resource):
         self._declarations = self.resources.get(Declarations, self.key)
         self._declared_on: LinkChannel | None = None
         self._declared: dict[Wait, float] = {}
+        self._there_since: dict[Wait, float] = {}
+        self._avoided_until: dict[Wait, float] = {}
         self._is_quorum = self.config.queue_type == "quorum"
         self._has_quorum_queues: bool | None = None
 
@@ -196,16 +212,21 @@ class WaitQueues(Resource):
         deadline = monotonic() + (self.config.publish_timeout if timeout is None else timeout)
 
         def publish(waiting: Message) -> None:
-            try:
-                self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
-            except PublishTimeout as exc:
-                raise PublishTimeout(f"{exc} ({_SILENT % wait.queue})" if wait.is_quorum else str(exc)) from exc
+            self._sender.publish(waiting, max(0, deadline - monotonic()), retries=retries)
+
+        def try_to_publish(waiting: Message) -> None:
+            # What is left is for the other queue.
+            patience = min(PATIENCE, max(1, (deadline - monotonic()) / 2))
+            self._publish_patiently(waiting, patience, deadline, retries)
 
         wait = Wait(rounded(delay), message.exchange, is_quorum=self._is_quorum)
         target = target or ("" if message.exchange else message.routing_key)
         if (target or lasts) and self._loses_nothing(deadline):
-            wait = wait._replace(target=target, is_quorum=True, is_relayed=not target)
-        self._send(message, wait, publish, deadline)
+            safe = wait._replace(target=target, is_quorum=True, is_relayed=not target)
+            may_send_again = retries != 0
+            self._send_safely(message, safe, wait, try_to_publish, publish, deadline, may_send_again)
+        else:
+            self._send(message, wait, publish, deadline)
 
     def hand_over(self, message: Message, delay: float, target: str) -> None:
         """Do the same for a message that somebody holds, once, however long the broker takes to say that it has it.
@@ -221,13 +242,82 @@ class WaitQueues(Resource):
             ChannelClosed: The broker does not let us declare the wait queue.
             MessageTooLarge: It was not sent.
         """
-        wait = Wait(rounded(delay), message.exchange, is_quorum=self._is_quorum)
         deadline = monotonic() + self.config.publish_timeout
-        if target and self._loses_nothing(deadline):
-            wait = wait._replace(target=target, is_quorum=True)
-        self._send(message, wait, self._sender.hand_over, deadline)
 
-    def _send(self, message: Message, wait: Wait, publish: Callable[[Message], None], deadline: float) -> None:
+        def try_to_publish(waiting: Message) -> None:
+            self._publish_patiently(waiting, PATIENCE, inf, 0)
+
+        wait = Wait(rounded(delay), message.exchange, is_quorum=self._is_quorum)
+        if target and self._loses_nothing(deadline):
+            safe = wait._replace(target=target, is_quorum=True)
+            self._send_safely(message, safe, wait, try_to_publish, self._sender.hand_over, deadline)
+        else:
+            self._send(message, wait, self._sender.hand_over, deadline)
+
+    def _send_safely(
+        self,
+        message: Message,
+        safe: Wait,
+        plain: Wait,
+        try_to_publish: Publish,
+        publish: Publish,
+        deadline: float,
+        may_send_again: bool = True,
+    ) -> None:
+        """Have a message wait in a queue that loses nothing, and if that takes nothing in another one."""
+        if self._is_quorum:
+            # On several nodes; a majority that is missing comes back.
+            self._send(message, safe, publish, deadline)
+            return
+        if self._is_trusted(safe, deadline):
+            try:
+                self._send(message, safe, try_to_publish, deadline)
+                return
+            except (PublishTimeout, PublishRejected) as exc:
+                self._avoid(safe, plain, exc)
+                if deadline <= monotonic() or not (may_send_again or isinstance(exc, PublishRejected)):
+                    raise
+        self._send(message, plain, publish, deadline)
+
+    def _is_trusted(self, wait: Wait, deadline: float) -> bool:
+        """Say whether a queue is on disk, and takes messages, as far as is known; it is declared, if need be."""
+        self._ensure(wait, deadline)
+        now = monotonic()
+        # On threads, it may be declared on another channel just now.
+        return now - self._there_since.get(wait, now) >= YOUTH and now >= self._avoided_until.get(wait, 0)
+
+    def _avoid(self, wait: Wait, instead: Wait, error: Exception) -> None:
+        """Use another queue for a while, if the connection is not what is wrong."""
+        now = monotonic()
+        if self._sender.connection.health() is None and now >= self._avoided_until.get(wait, 0):
+            self._avoided_until[wait] = now + AVOIDED
+            _log.error(_SILENT, wait.queue, error, AVOIDED, instead.queue, wait.queue)
+
+    def _publish_patiently(self, message: Message, patience: float, deadline: float, retries: int | None) -> None:
+        """Publish a message, and wait so long for its confirm, unless the broker is away or takes nothing from anybody.
+
+        Raises:
+            PublishTimeout: No confirm came; else as :meth:`ConfirmedSender.publish`.
+        """
+        connection, event = self._sender.connection, self.backend.event()
+        pending = self._sender.send(message, lambda error: event.set(), retries=retries)
+        try:
+            while True:
+                link = connection.link
+                with connection.awaited():
+                    has_outcome = event.wait(max(0, min(patience, deadline - monotonic())))
+                is_silent = link is not None and link is connection.link and connection.health() is None
+                if has_outcome or ((is_silent or deadline <= monotonic()) and self._sender.forget(pending)):
+                    break
+        except BaseException:
+            self._sender.forget(pending)
+            raise
+        if not has_outcome:
+            raise self._sender.timed_out(pending, patience)
+        if pending.error is not None:
+            raise pending.error
+
+    def _send(self, message: Message, wait: Wait, publish: Publish, deadline: float) -> None:
         if wait.is_quorum:
             self._sender.refusals.can_be_stuck = True
         # A mark of its own: two queues may have failed with the same message, of one id, at the same time.
@@ -273,12 +363,15 @@ class WaitQueues(Resource):
 
         def declare(channel: LinkChannel) -> None:
             if channel is not self._declared_on:
-                self._declared_on, self._declared = channel, {}
+                self._declared_on, self._declared, self._there_since = channel, {}, {}
             if wait.is_relayed:
                 self._declare_relay(channel, wait)
             channel.declare_exchange(WAIT_EXCHANGE, "headers", durable=True)
             channel.declare_queue(wait.queue, durable=True, arguments=wait.arguments)
             channel.bind_queue(wait.queue, WAIT_EXCHANGE, arguments={"x-match": "all", WAIT_HEADER: wait.queue})
+            if monotonic() - self._declared.get(wait, -inf) > SPARE_LIFE:
+                # It may have gone meanwhile, and is made anew.
+                self._there_since[wait] = monotonic()
             self._declared[wait] = monotonic()
 
         self._declarations.carry_out(wait, declare, deadline)

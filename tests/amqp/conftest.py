@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from wire import Inbox, Wire
 
 from rpcservice import ClusterRpc, EventDispatcher
+from rpcservice.amqp import waiting
 from rpcservice.concurrency import green
 from rpcservice.core.runner import ServiceRunner
 from rpcservice.testing import dummy, entrypoint_hook
@@ -65,6 +66,12 @@ def start(runner_factory: Callable[..., ServiceRunner]) -> Callable[..., Service
         return runner
 
     return make
+
+
+@pytest.fixture
+def grown_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have quorum queues used for waits at once, however new they are."""
+    monkeypatch.setattr(waiting, "YOUTH", 0)
 
 
 class Caller:

@@ -8,13 +8,18 @@ import pytest
 from kombu import Exchange
 from waiting import wait_until
 
-from rpcservice import ChannelClosed, EventDispatcher, Publisher, event_handler
+from rpcservice import ChannelClosed, EventDispatcher, Publisher, PublishRejected, event_handler
 from rpcservice.amqp import waiting
 from rpcservice.amqp.deadletters import origin
-from rpcservice.amqp.waiting import Wait, check_delay, rounded
+from rpcservice.amqp.link import Message
+from rpcservice.amqp.pending import Pending
+from rpcservice.amqp.sender import ConfirmedSender
+from rpcservice.amqp.waiting import WAIT_HEADER, Wait, check_delay, rounded
 from rpcservice.core.context import WorkerContext
 from rpcservice.core.runner import ServiceRunner
 from rpcservice.testing import dummy, entrypoint_hook, entrypoint_waiter
+
+pytestmark = pytest.mark.usefixtures("grown_queues")
 
 Start = Callable[..., ServiceRunner]
 
@@ -183,6 +188,52 @@ def test_a_wait_queue_that_was_deleted_is_declared_again(send: Send, wire: Any, 
         wire.channel.delete_queue(wait.queue)
     send(lambda service: service.dispatch("placed", 2, delay=0.1))
     wait_until(lambda: len(Reminders.seen) == 2)
+
+
+def waiting_in(wire: Any, wait: Wait) -> int:
+    messages: int = wire.channel.declare_queue(wait.queue, passive=True).messages
+    return messages
+
+
+@pytest.mark.broker
+def test_a_quorum_queue_is_used_when_it_has_been_there_for_some_seconds(
+    start: Start, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that is killed while it is new loses all that is in it."""
+    monkeypatch.setattr(waiting, "YOUTH", 0.5)
+    runner = start(Sender)
+    classic, quorum = (Wait(60_000, "orders.events", is_relayed=is_relayed) for is_relayed in (False, True))
+    with entrypoint_hook(runner.service_map["orders"], "run") as run:
+        begin = monotonic()
+        while monotonic() < begin + 0.6:
+            run(lambda service: service.dispatch("placed", 1, delay=60))
+        run(lambda service: service.dispatch("placed", 1, delay=60))
+    assert waiting_in(wire, classic) >= 1
+    assert waiting_in(wire, quorum) >= 1
+
+
+@pytest.mark.broker
+def test_a_queue_that_refuses_a_message_is_not_used_for_a_while(
+    start: Start, wire: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    quorum = Wait(60_000, "orders.events", is_quorum=True, is_relayed=True)
+    publish, refused = ConfirmedSender.send, []
+
+    def refuse(self: ConfirmedSender, message: Message, *args: Any, **options: Any) -> Pending:
+        if message.properties["headers"][WAIT_HEADER] == quorum.queue:
+            refused.append(message)
+            raise PublishRejected("no")
+        return publish(self, message, *args, **options)
+
+    monkeypatch.setattr(ConfirmedSender, "send", refuse)
+    runner = start(Sender)
+    with entrypoint_hook(runner.service_map["orders"], "run") as run:
+        for _ in range(3):
+            run(lambda service: service.dispatch("placed", 1, delay=60))
+    assert waiting_in(wire, Wait(60_000, "orders.events")) == 3
+    assert len(refused) == 1
+    assert f"rabbitmqctl delete_queue {quorum.queue}" in caplog.text
+    assert waiting_in(wire, quorum) == 0
 
 
 def test_what_nobody_wants_keeps_nothing_that_somebody_wants(send: Send, broker: str) -> None:

@@ -29,6 +29,8 @@ from rpcservice.concurrency import green
 from rpcservice.core.context import current_worker
 from rpcservice.core.runner import ServiceRunner
 
+pytestmark = pytest.mark.usefixtures("grown_queues")
+
 Start = Callable[..., ServiceRunner]
 
 QUICK = Retry(max_attempts=3, initial=0.05, factor=2, jitter=0)

@@ -8,64 +8,22 @@ import pytest
 from waiting import wait_until
 
 from rpcservice import EventDispatcher, Publisher, Retry, ServiceContainer, event_handler
+from rpcservice.amqp import waiting
 from rpcservice.concurrency import green
 from rpcservice.core.context import WorkerContext, current_worker
 from rpcservice.testing import RabbitMQNode
 
 pytestmark = pytest.mark.broker
 
-
-QUEUE = "evt-later-due--later.handle"
-
-
-class Later:
-    name = "later"
-    dispatch = EventDispatcher()
-    failed: set[int] = set()
-    handled: set[int] = set()
-    counts: set[int] = set()
-
-    @event_handler("later", "due", retry=Retry(initial=3, jitter=0))
-    def handle(self, number: int) -> None:
-        if number not in self.failed:
-            self.failed.add(number)
-            raise ValueError("not yet")
-        self.handled.add(number)
-        ctx = current_worker.get()
-        assert ctx is not None
-        self.counts.add(ctx.message.headers["rpcservice-attempts"][QUEUE])
-
-
-@pytest.fixture
-def config(rabbitmq_node: RabbitMQNode) -> dict[str, Any]:
-    return {"AMQP_URI": rabbitmq_node.uri}
-
-
-def test_what_has_just_waited_is_not_lost_when_the_broker_is_killed(
-    container_factory: Callable[..., ServiceContainer], rabbitmq_node: RabbitMQNode
-) -> None:
-    """What has come out of a classic queue, and waits in the next one to be handled, may be on no disk."""
-    Later.failed, Later.handled, Later.counts = set(), set(), set()
-    service = container_factory(Later)
-    service.start()
-    (provider,) = service.dependencies
-    dispatch = provider.get_dependency(WorkerContext(service, service.entrypoints[0]))
-    for number in range(200):
-        dispatch("due", number)
-        green().sleep(0.01)
-    wait_until(lambda: len(Later.failed) == 200, "the first attempts")
-    service.stop()
-    wait_until(lambda: rabbitmq_node.queues()[QUEUE]["messages"], "the end of the first wait", 30)
-    # They end one after the other, some of them now.
-    green().sleep(0.7)
-    rabbitmq_node.kill()
-    rabbitmq_node.start()
-    container_factory(Later).start()
-    wait_until(lambda: len(Later.handled) == 200, "the second attempts", 30)
-    assert Later.counts == {1}
-
-
 QUEUE_OF_DUE = "evt-sending-due--receiving.handle"
+EVENTS = 600
+
+
+class Sending:
+    name = "sending"
+    dispatch = EventDispatcher(delay=0.3, timeout=60)
+    publish = Publisher(routing_key=QUEUE_OF_DUE, delay=0.3, timeout=60)
+    dispatch_now = EventDispatcher()
 
 
 class Receiving:
@@ -77,10 +35,69 @@ class Receiving:
         self.handled.append(number)
 
 
-class Sending:
-    name = "sending"
-    dispatch = EventDispatcher(delay=0.3, timeout=60)
-    publish = Publisher(routing_key=QUEUE_OF_DUE, delay=0.3, timeout=60)
+class Failing:
+    name = "failing"
+    may_end: set[bool] = set()
+    counts: dict[int, int] = {}
+    """The most attempts that a message has said were made, by number."""
+    handled: set[int] = set()
+
+    @event_handler("sending", "failed", retry=Retry(max_attempts=1000, initial=0.3, factor=1, jitter=0))
+    def handle(self, number: int) -> None:
+        ctx = current_worker.get()
+        assert ctx is not None
+        attempts = ctx.message.headers.get("rpcservice-attempts", {}).get("evt-sending-failed--failing.handle", 0)
+        self.counts[number] = max(attempts, self.counts.get(number, 0))
+        # For so long the queue has it, and somebody is to acknowledge it.
+        green().sleep(0.05)
+        if not self.may_end:
+            raise ValueError("not yet")
+        self.handled.add(number)
+
+
+@pytest.fixture
+def config(rabbitmq_node: RabbitMQNode) -> dict[str, Any]:
+    return {"AMQP_URI": rabbitmq_node.uri, "max_workers": 100}
+
+
+def outlet(service: ServiceContainer, name: str, entrypoint: Any) -> Callable[..., None]:
+    """Give what a worker would have for a dependency."""
+    (provider,) = (provider for provider in service.dependencies if provider.attr_name == name)
+    send: Callable[..., None] = provider.get_dependency(WorkerContext(service, entrypoint))
+    return send
+
+
+def messages_of(node: RabbitMQNode, beginning: str) -> int:
+    """Give how many messages are in the queues whose names begin like that."""
+    return sum(queue["messages"] for name, queue in node.queues().items() if name.startswith(beginning))
+
+
+def wait_for_trust() -> None:
+    """Wait until quorum queues that are used now are on disk and take all messages, and others none."""
+    green().sleep(waiting.YOUTH + 2)
+
+
+def test_what_is_tried_again_when_the_broker_is_killed_is_not_lost(
+    container_factory: Callable[..., ServiceContainer], rabbitmq_node: RabbitMQNode
+) -> None:
+    """All fail all the time, so that some are between two queues in the moment of the kill."""
+    Failing.may_end, Failing.counts, Failing.handled = set(), {}, set()
+    service = container_factory(Failing)
+    service.start()
+    sender = container_factory(Sending)
+    sender.start()
+    dispatch = outlet(sender, "dispatch_now", service.entrypoints[0])
+    for number in range(EVENTS):
+        dispatch("failed", number)
+    wait_until(lambda: len(Failing.counts) == EVENTS, "the first attempts")
+    wait_for_trust()
+    rabbitmq_node.kill()
+    before = dict(Failing.counts)
+    rabbitmq_node.start()
+    wait_until(lambda: Failing.counts[0] > before[0] + 1, "attempts on the new broker", 30)
+    Failing.may_end.add(True)
+    wait_until(lambda: len(Failing.handled) == EVENTS, "all of them", 20)
+    assert all(Failing.counts[number] >= before[number] for number in range(EVENTS))
 
 
 @pytest.mark.parametrize("way", ["event", "queue"])
@@ -95,9 +112,7 @@ def test_what_is_due_when_the_broker_is_killed_arrives(
     receiver.stop()
     service = container_factory(Sending)
     service.start()
-    outlets = {provider.attr_name: provider for provider in service.dependencies}
-    ctx = WorkerContext(service, service.entrypoints[0] if service.entrypoints else receiver.entrypoints[0])
-    dispatch, publish = (outlets[name].get_dependency(ctx) for name in ("dispatch", "publish"))
+    dispatch, publish = (outlet(service, name, receiver.entrypoints[0]) for name in ("dispatch", "publish"))
     confirmed: list[int] = []
     numbers = count()
     has_to_end = green().event()
@@ -110,8 +125,7 @@ def test_what_is_due_when_the_broker_is_killed_arrives(
 
     tasks = [green().spawn(send_on) for _ in range(8)]
     wait_until(lambda: rabbitmq_node.queues()[QUEUE_OF_DUE]["messages"] > 100, "messages whose delay has ended")
-    # A quorum queue is on disk some seconds after it was made.
-    green().sleep(5)
+    wait_for_trust()
     rabbitmq_node.kill()
     rabbitmq_node.start()
     before = len(confirmed)
