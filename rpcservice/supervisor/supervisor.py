@@ -54,7 +54,7 @@ class Supervisor:
         self._lines: list[str] | None = None
         self._is_announced = False
         self._stops = 0
-        self._is_roll_wanted = False
+        self._rolled = 0
         self._roll: Iterator[None] | None = None
         self._may_close_listeners = False
         self._first_failures: list[Worker] = []
@@ -260,7 +260,7 @@ class Supervisor:
             if not self._wakeups.was_ignored(signal.SIGHUP):
                 self._note_stop()
         elif number == signal.SIGHUP and not self._is_ending:
-            self._is_roll_wanted = True
+            self._generation += 1
 
     def _note_stop(self) -> None:
         self._stops += 1
@@ -294,14 +294,11 @@ class Supervisor:
         any(worker.lead() for worker in ready)
 
     def _go_on_rolling(self) -> None:
-        while self._roll is not None or (self._is_roll_wanted and self._lines is not None):
-            if self._roll is None:
-                self._is_roll_wanted = False
-                self._generation += 1
-                self._roll = roll(self._slots, self._start, self._start_limit, lambda: self._is_roll_wanted)
-            if next(self._roll, _AT_AN_END) is not _AT_AN_END:
-                return
-            self._roll, self._may_close_listeners = None, True
+        if self._roll is None and self._rolled != self._generation and self._lines is not None:
+            self._roll = roll(self._slots, self._start, self._start_limit, lambda: self._generation)
+        if self._roll is not None and next(self._roll, _AT_AN_END) is _AT_AN_END:
+            # However it has ended: it has seen to all that were wanted until now.
+            self._roll, self._rolled, self._may_close_listeners = None, self._generation, True
 
     def _close_unused_listeners(self) -> None:
         """Close what no worker uses after a restart, once all are there: those who are not yet may want it."""

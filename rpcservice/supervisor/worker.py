@@ -23,7 +23,7 @@ class Worker:
 
     Attributes:
         number: The number that it shares with those whose place it takes.
-        generation: How many rolling restarts there had been when it started.
+        generation: How many rolling restarts had been wanted when it started.
         ready_at: When its services were up, on the monotonic clock; None before.
         late_at: When it is told that its services are not up yet; None once they are, or that was told.
         due_at: When nobody waits for its services any more; None for never, and once they are up.
@@ -65,7 +65,7 @@ class Worker:
         Args:
             number: Its number.
             count: How many workers there are to be.
-            generation: How many rolling restarts there have been.
+            generation: How many rolling restarts have been wanted.
             stop_limit: Seconds that it may take to stop, as long as it has not told of its own.
             listeners: Descriptors of the listening sockets, by name.
 

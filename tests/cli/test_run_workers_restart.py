@@ -175,6 +175,33 @@ def test_a_hang_up_during_a_restart_is_another_restart(shop: Callable[..., Runni
     assert not [pid for pid in pids(running)[:-2] if is_alive(pid)]
 
 
+def test_a_storm_of_hang_ups_holds_up_no_restart(
+    shop: Callable[..., Running], write: Callable[[str], None], rabbitmq_uri: str
+) -> None:
+    """They come faster than a worker starts: all are replaced meanwhile, and once more after the last one."""
+    running = shop("-d", "shutdown_timeout=5")
+    url = url_of(running)
+    first = pids(running)
+
+    def hang_up() -> None:
+        running.process.send_signal(signal.SIGHUP)
+        threading.Event().wait(0.05)
+
+    with ClusterRpcClient(uri=rabbitmq_uri, timeout=30) as rpc:
+        askers = [lambda: get(f"{url}/release"), kept_connection(url), lambda: rpc.shop.release()]
+        with asked_without_end(*askers) as outcomes:
+            with asked_without_end(hang_up):
+                wait_until(lambda: not [pid for pid in first if is_alive(pid)], "the end of the first", timeout=60)
+                write("second")
+            running.process.send_signal(signal.SIGHUP)
+            running.wait_for(DONE, timeout=60)
+            so_far = len(outcomes)
+            wait_until(lambda: len(outcomes) > so_far + 50, "more answers")
+    assert {outcome for outcome in outcomes if outcome not in ("first", "second")} == set()
+    assert set(outcomes[so_far + 10 :]) == {"second"}
+    assert count(running, DONE) == 1
+
+
 HANGING = "import threading\nprint('importing', flush=True)\nthreading.Event().wait()\n"
 
 
