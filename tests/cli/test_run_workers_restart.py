@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from waiting import wait_until
 from worker_process import HERE, UP, get, is_alive, pids, said, url_of, workers_of
 
 from rpcservice import ClusterRpcClient
+from rpcservice.supervisor.terminal import ECHO, LOOK_EVERY
 from rpcservice.testing.ports import free_ports
 
 pytestmark = pytest.mark.broker
@@ -454,12 +455,11 @@ def test_what_ignores_hang_ups_outlives_its_terminal(
     (folder / "go").touch()
     ticked = folder / "ticks"
     wait_until(lambda: ticked.exists() and f"tick of {first}" in ticked.read_text(), "a tick")
-    for _ in range(4):
-        # Soon after the end of the terminal it may be taken for one of that end.
-        terminal.process.send_signal(signal.SIGHUP)
-        with suppress(AssertionError):
-            wait_until(lambda: len(starts(folder)) > 1, "a restart", timeout=5)
-            break
+    # The supervisor has seen the end at the latest when it looks for it; a hang-up is that of the terminal for a while.
+    threading.Event().wait(LOOK_EVERY + ECHO)
+    assert len(starts(folder)) == 1
+    terminal.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(starts(folder)) == 2, "a restart")
     wait_until(lambda: not is_alive(first), "the end of the old one")
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.process.wait(30) == 0
