@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from rpcservice.amqp.channellink import ChannelLink
 from rpcservice.amqp.framelink import FrameLink
@@ -611,6 +612,30 @@ def test_closed_channel_gives_its_messages_back_in_order(rig: Rig, channel: Link
     other.close()
     deliveries = [channel.get("q") for _ in range(3)]
     assert [(one.body, one.redelivered) for one in deliveries if one] == [(b"1", True), (b"2", True), (b"3", True)]
+
+
+def test_a_channel_that_is_left_gives_its_messages_back_and_takes_no_more(rig: Rig, channel: LinkChannel) -> None:
+    channel.declare_queue("q")
+    other = rig.link.channel()
+    closed: list[Exception] = []
+    other.on_closed = closed.append
+    inbox = rig.consume("q", other)
+    rig.put("", "q", b"1")
+    inbox.take()
+    other.leave()
+    with pytest.raises(ChannelClosed):
+        other.publish(Message("", "q", b"2", {}))
+    again = wait_until(lambda: channel.get("q"))
+    assert (again.body, again.redelivered) == (b"1", True)
+    assert not closed
+
+
+def test_many_channels_may_be_left_and_others_opened(rig: Rig, channel: LinkChannel) -> None:
+    """The numbers come back; there are 2047 of them on a connection."""
+    for _ in range(200):
+        rig.link.channel(confirms=True).leave()
+    assert rig.link.channel().declare_queue("q").name == "q"
+    assert getattr(rig.link.channel(), "number", 0) < 100
 
 
 def test_closed_connection_gives_its_messages_back(rig: Rig, channel: LinkChannel) -> None:

@@ -54,7 +54,7 @@ def test_a_confirm_may_come_before_its_message_is_in_the_table(rig: Rig) -> None
 
     def publish_and_confirm(given: Any) -> int:
         sequence = publish(given)
-        confirming.append(rig.host.backend.spawn(rig.channel.on_confirm, sequence, False, True))
+        confirming.append(rig.host.backend.spawn(rig.channel.on_confirm, (sequence,), False, True))
         confirming[0].wait(AHEAD)
         return sequence
 
@@ -65,7 +65,7 @@ def test_a_confirm_may_come_before_its_message_is_in_the_table(rig: Rig) -> None
 
 
 def test_a_confirm_that_comes_when_time_is_up_counts(rig: Rig) -> None:
-    before(rig.sender, "forget", lambda: rig.channel.on_confirm(1, False, True))
+    before(rig.sender, "forget", lambda: rig.channel.on_confirm((1,), False, True))
     rig.sender.publish(message("a"), timeout=0.01)
 
 
@@ -77,7 +77,7 @@ def test_a_channel_that_another_message_has_closed_fails_no_other(rig: Rig) -> N
     rig.connection.lose(failure)
     channel = rig.connection.open()
     assert channel.keys == ["a"]
-    channel.on_confirm(1, False, True)
+    channel.on_confirm((1,), False, True)
     assert rig.outcomes == {"a": None}
 
 
@@ -86,9 +86,9 @@ def test_a_late_confirm_of_a_lost_channel_means_no_message_of_the_next(rig: Rig)
     rig.send("a")
     rig.connection.lose(ConnectionLost())
     channel = rig.connection.open()
-    rig.channel.on_confirm(1, False, True)
+    rig.channel.on_confirm((1,), False, True)
     assert rig.outcomes == {}
-    channel.on_confirm(1, False, True)
+    channel.on_confirm((1,), False, True)
     assert rig.outcomes == {"a": None}
 
 
@@ -103,14 +103,14 @@ def test_what_waits_stays_in_order_when_the_new_channel_ends_too(rig: Rig) -> No
 
 
 def test_room_that_is_made_before_the_flag_is_lowered_is_seen(full_rig: Rig) -> None:
-    before(full_rig.sender._room, "clear", lambda: full_rig.channel.on_confirm(1, False, True))
+    before(full_rig.sender._room, "clear", lambda: full_rig.channel.on_confirm((1,), False, True))
     with pytest.raises(PublishTimeout, match="no confirm within"):
         full_rig.sender.publish(message("second"), timeout=AHEAD)
     assert full_rig.channel.keys == ["first", "second"]
 
 
 def test_the_last_confirm_before_the_flag_is_lowered_ends_a_stop(full_rig: Rig) -> None:
-    before(full_rig.sender._room, "clear", lambda: full_rig.channel.on_confirm(1, False, True))
+    before(full_rig.sender._room, "clear", lambda: full_rig.channel.on_confirm((1,), False, True))
     assert full_rig.host.backend.spawn(full_rig.sender.stop).wait(2)
 
 
@@ -124,7 +124,7 @@ def test_who_waits_is_told_when_the_sender_is_free_again(rig: Rig, end: str) -> 
 
     rig.sender.send(message("a"), look)
     if end == "confirm":
-        rig.channel.on_confirm(1, False, True)
+        rig.channel.on_confirm((1,), False, True)
     else:
         rig.connection.lose(ChannelClosed(403, "ACCESS_REFUSED"))
     assert is_free == [True]
@@ -143,7 +143,7 @@ def test_who_finds_room_leaves_the_rest_of_it_to_others(full_rig: Rig) -> None:
     room: Any = full_rig.sender._room
 
     def find_room_but_do_not_use_it() -> None:
-        before(room, "clear", lambda: full_rig.channel.on_confirm(1, False, True))
+        before(room, "clear", lambda: full_rig.channel.on_confirm((1,), False, True))
         full_rig.sender._admit(message("other"), 5, None)
 
     before(room, "wait", find_room_but_do_not_use_it)
@@ -205,7 +205,7 @@ class FlakyBroker:
                 self._renew(ConnectionLost("cut"))
             else:
                 self.taken.add(key)
-                self._channel.on_confirm(self._seen, self._seen % 3 == 0, True)
+                self._channel.on_confirm((self._seen,), self._seen % 3 == 0, True)
 
     def _renew(self, failure: Exception) -> None:
         self._channel.failure = failure
