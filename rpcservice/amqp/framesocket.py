@@ -179,44 +179,54 @@ class SocketWriter:
             self._is_due = True
 
     def _send_early(self) -> None:
-        """Send what there is; what the socket does not take, and what is wrong with it, is for the end of the turn."""
-        data = b"".join(self._pending)
+        """Send what there is before the end of the turn."""
         try:
-            self._pending.clear()
-            sent = self._plain.send(data)
+            self._send_some()
         except OSError as exc:
-            sent = 0
+            # The greenlet meets it again, and tells of it; a caller must not.
             _log.debug("nothing was sent before the end of the turn: %s", exc)
+            self._hand_over()
         except BaseException as exc:
             self._break_off(exc)
             raise
-        if sent < len(data):
-            self._pending.appendleft(data[sent:])
 
     def _flush(self) -> None:
-        """Send from the hub, at the end of its turn; the greenlet takes over what the socket does not take at once."""
+        """Send from the hub, at the end of its turn."""
         if self._is_taken_over:
             return
         try:
             if self._gathering:
                 self._gather()
-            data = b"".join(self._pending)
-            self._pending.clear()
-            sent = self._plain.send(data)
-        except BlockingIOError:
-            sent = 0
+            if self._send_some():
+                self._is_due = False
         except OSError as exc:
             self._on_failure(exc)
-            return
         except BaseException as exc:
             self._break_off(exc)
             raise
-        if sent == len(data):
-            self._is_due = False
-        else:
+
+    def _send_some(self) -> bool:
+        """Send what the socket takes at once, and leave the rest to the greenlet. Gives whether that was all.
+
+        Nobody asks a full socket again: each time, all that waits for it would have to be put together.
+        """
+        data = b"".join(self._pending)
+        self._pending.clear()
+        try:
+            sent: int = self._plain.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._pending.appendleft(data)
+            raise
+        if sent < len(data):
             self._pending.appendleft(data[sent:])
-            self._is_taken_over = True
-            self._to_write.set()
+            self._hand_over()
+        return sent == len(data)
+
+    def _hand_over(self) -> None:
+        self._is_taken_over = True
+        self._to_write.set()
 
     def _gather(self) -> None:
         while self._gathering:

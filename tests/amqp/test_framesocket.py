@@ -94,12 +94,29 @@ def test_what_the_socket_does_not_take_before_the_end_of_a_turn_goes_out_in_orde
     assert rig.read(MUCH + 2 * EARLY + 1) == b"a" * MUCH + b"b" * 2 * EARLY + b"c"
 
 
-def test_a_socket_that_breaks_within_a_turn_is_told_of_at_its_end(rig: Rig) -> None:
+def test_a_full_socket_is_not_asked_again_for_every_frame_of_a_turn(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Full:
+        def send(self, data: bytes) -> int:
+            asked.append(len(data))
+            raise BlockingIOError
+
+    monkeypatch.setattr(rig.writer, "_plain", Full())
+    for _ in range(100 * EARLY):
+        rig.writer.write(b"x")
+    assert asked == [EARLY]
+    rig.turns.end()
+    assert rig.read(100 * EARLY) == b"x" * 100 * EARLY
+
+
+def test_a_socket_that_breaks_within_a_turn_is_told_of_after_it(rig: Rig) -> None:
     rig.theirs.close()
     for _ in range(2 * EARLY):
         rig.writer.write(b"x")
     assert rig.failures == []
     rig.turns.end()
+    green().sleep(0)
     assert [type(failure) for failure in rig.failures] == [BrokenPipeError]
 
 
