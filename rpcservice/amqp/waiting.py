@@ -306,7 +306,8 @@ class WaitQueues(Resource):
                 link = connection.link
                 with connection.awaited():
                     has_outcome = event.wait(max(0, min(patience, deadline - monotonic())))
-                is_silent = link is not None and link is connection.link and connection.health() is None
+                is_well = link is not None and link is connection.link and connection.health() is None
+                is_silent = is_well and pending.was_sent
                 if has_outcome or ((is_silent or deadline <= monotonic()) and self._sender.forget(pending)):
                     break
         except BaseException:
