@@ -73,6 +73,15 @@ def wait_for_trust() -> None:
     green().sleep(waiting.YOUTH + 2)
 
 
+def kill_and_go_on(node: RabbitMQNode) -> dict[int, int]:
+    """Kill the broker and see attempts on the next one; gives the counts of before."""
+    before = dict(Failing.counts)
+    node.kill()
+    node.start()
+    wait_until(lambda: sum(Failing.counts.values()) > sum(before.values()) + EVENTS, "more attempts", 30)
+    return before
+
+
 def test_what_is_tried_again_when_the_broker_is_killed_is_not_lost(
     container_factory: Callable[..., ServiceContainer], rabbitmq_node: RabbitMQNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,10 +100,7 @@ def test_what_is_tried_again_when_the_broker_is_killed_is_not_lost(
     monkeypatch.setattr(waiting, "YOUTH", 0)
     # A classic queue, too, may be lucky once.
     for _ in range(KILLS):
-        before = dict(Failing.counts)
-        rabbitmq_node.kill()
-        rabbitmq_node.start()
-        wait_until(lambda: sum(Failing.counts.values()) > sum(before.values()) + EVENTS, "more attempts", 30)
+        before = kill_and_go_on(rabbitmq_node)
     Failing.may_end.add(True)
     wait_until(lambda: len(Failing.handled) == EVENTS, "all of them", 20)
     assert all(Failing.counts[number] >= before[number] for number in range(EVENTS))

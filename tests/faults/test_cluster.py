@@ -129,6 +129,17 @@ class Waits:
         self.handled.add(number)
 
 
+def see_a_kill(nodes: list[RabbitMQNode], queue: str, confirmed: list[int]) -> None:
+    """Kill the leader of a queue, and see that all goes on with two nodes, and with three."""
+    killed = leader(nodes, queue)
+    killed.kill()
+    sent, before = len(confirmed), dict(Waits.attempts)
+    wait_until(lambda: len(confirmed) > sent + 200, "delays with two nodes", 60)
+    wait_until(lambda: all(Waits.attempts[n] > before[n] for n in before), "retries with two nodes", 60)
+    killed.start()
+    wait_until(lambda: all(Waits.attempts[n] > before[n] + 2 for n in before), "retries with three", 60)
+
+
 def test_what_waits_is_not_lost_when_the_node_is_killed_that_leads_the_wait_queue(
     nodes: list[RabbitMQNode], container_factory: Callable[..., ServiceContainer], report: Callable[..., None]
 ) -> None:
@@ -160,13 +171,7 @@ def test_what_waits_is_not_lost_when_the_node_is_killed_that_leads_the_wait_queu
         service.spawn_worker(entrypoint, (function,), {})
     wait_until(lambda: len(Waits.attempts) == FAILING and len(Waits.heard) > 500, "the first of all", 60)
     for queue in (DELAYED, RETRIED):
-        killed = leader(nodes, queue)
-        killed.kill()
-        sent, before = len(confirmed), dict(Waits.attempts)
-        wait_until(lambda: len(confirmed) > sent + 200, "delays with two nodes", 60)
-        wait_until(lambda: all(Waits.attempts[n] > before[n] for n in before), "retries with two nodes", 60)
-        killed.start()
-        wait_until(lambda: all(Waits.attempts[n] > before[n] + 2 for n in before), "retries with three", 60)
+        see_a_kill(nodes, queue, confirmed)
     has_to_end.set()
     Waits.may_end.add(True)
     wait_until(lambda: len(Waits.handled) == FAILING, "all that failed", 60)
