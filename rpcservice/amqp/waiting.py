@@ -177,6 +177,7 @@ class WaitQueues(Resource):
         self._declared_on: LinkChannel | None = None
         self._declared: dict[Wait, float] = {}
         self._there_since: dict[Wait, float] = {}
+        self._seen: dict[Wait, float] = {}
         self._avoided_until: dict[Wait, float] = {}
         self._is_quorum = self.config.queue_type == "quorum"
         self._has_quorum_queues: bool | None = None
@@ -337,6 +338,7 @@ class WaitQueues(Resource):
                 raise
             _log.warning("the wait queue %s, or its exchange, was deleted; it is declared again", wait.queue)
             self._declared.clear()
+            self._seen.pop(wait, None)
             self._ensure(wait, deadline)
             publish(waiting)
 
@@ -364,16 +366,18 @@ class WaitQueues(Resource):
 
         def declare(channel: LinkChannel) -> None:
             if channel is not self._declared_on:
-                self._declared_on, self._declared, self._there_since = channel, {}, {}
+                self._declared_on, self._declared = channel, {}
             if wait.is_relayed:
                 self._declare_relay(channel, wait)
             channel.declare_exchange(WAIT_EXCHANGE, "headers", durable=True)
             channel.declare_queue(wait.queue, durable=True, arguments=wait.arguments)
             channel.bind_queue(wait.queue, WAIT_EXCHANGE, arguments={"x-match": "all", WAIT_HEADER: wait.queue})
-            if monotonic() - self._declared.get(wait, -inf) > SPARE_LIFE:
-                # It may have gone meanwhile, and is made anew.
-                self._there_since[wait] = monotonic()
-            self._declared[wait] = monotonic()
+            now = monotonic()
+            if now - self._seen.get(wait, -inf) > SPARE_LIFE:
+                # It may have gone meanwhile, and is made anew. Not with each connection, for a broker that is killed
+                # again and again would find everything in classic queues.
+                self._there_since[wait] = now
+            self._seen[wait] = self._declared[wait] = now
 
         self._declarations.carry_out(wait, declare, deadline)
 
