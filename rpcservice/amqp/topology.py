@@ -104,22 +104,21 @@ def describe(queue: Queue) -> str:
 
 def made_exchanges(entities: Iterable[Declarable]) -> set[str]:
     """Give the names of the exchanges that :func:`declare` makes, or looks for, with these entities."""
-    exchanges: list[Any] = []
-    for entity in entities:
-        if isinstance(entity, Exchange):
-            exchanges.append(entity)
-        elif not entity.no_declare:
-            exchanges += [entity.exchange, *(binding.exchange for binding in entity.bindings)]
-    return {str(exchange.name) for exchange in exchanges if exchange is not None and not exchange.no_declare}
+    found = (one for entity in entities if not entity.no_declare for one in _exchanges_of(entity))
+    return {str(one.name) for one in found if not one.no_declare}
 
 
 def passing_exchanges(entities: Iterable[Declarable]) -> set[str]:
     """Give the names of the exchanges among them that go by themselves: with their last binding, or with the broker."""
-    exchanges: list[Any] = []
-    for entity in entities:
-        queued = () if isinstance(entity, Exchange) else (entity.exchange, *(one.exchange for one in entity.bindings))
-        exchanges += queued or (entity,)
-    return {str(one.name) for one in exchanges if one is not None and (one.auto_delete or not one.durable)}
+    found = (one for entity in entities for one in _exchanges_of(entity))
+    return {str(one.name) for one in found if one.auto_delete or not one.durable}
+
+
+def _exchanges_of(entity: Declarable) -> list[Any]:
+    """Give the exchange that an entity is, or those that a queue is bound to."""
+    if isinstance(entity, Exchange):
+        return [entity]
+    return [one for one in (entity.exchange, *(binding.exchange for binding in entity.bindings)) if one is not None]
 
 
 def lasts(entity: Declarable) -> bool:
