@@ -85,10 +85,11 @@ class FrameParser:
                 raise FrameError(f"frame of type {kind} on channel {channel} does not end after {size} bytes")
             if kind == METHOD:
                 payload = data[start:stop]
-                if payload[:4] == _DELIVER and channel in self._deliver:
+                signature = payload[:4]
+                if signature == _DELIVER and channel in self._deliver:
                     position = self._delivery(channel, payload, data, stop + 1)
                     continue
-                if payload[:4] in _CONFIRMS and channel in self._confirm:
+                if signature in _CONFIRMS and channel in self._confirm:
                     position = self._confirms(channel, payload, data, stop + 1)
                     continue
                 self._method(channel, payload)

@@ -307,14 +307,14 @@ class ConfirmedSender(Resource):
                 self._pump(ended)
         self._room.set()
         tell_all(ended)
-        if self.refusals.is_due:
-            self.refusals.look()
+        self.refusals.look()
 
     def _end(self, pending: Pending, error: Exception | None, ended: list[Pending]) -> None:
         """Note the outcome of a message, once; who waits for it is told afterwards."""
         if pending.message.mandatory:
             self._mandatory.discard(pending)
-        self._suspects.discard(pending)
+        if self._suspects:
+            self._suspects.discard(pending)
         if not pending.done:
             pending.done = True
             pending.error = pending.error or error
