@@ -14,7 +14,8 @@ https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
 RabbitMQ (3.10 at least) has a new quorum queue on disk some three seconds after it was made. If its only node is killed
 before that, the queue comes back empty, and may have no leader for ever: it refuses each message after 65 seconds, in
 which the channel does nothing else. So such a queue is used when it has been there for a while, and not after it was
-silent; a classic one of the same delay takes its place. A cluster, with ``queue_type: quorum``, has neither trouble.
+silent; a classic one of the same delay takes its place. Not with ``queue_type: quorum``, which is for clusters, where a
+majority keeps a new queue.
 """
 
 import logging
